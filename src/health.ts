@@ -1,0 +1,38 @@
+import type { Health, Log } from './ports.ts'
+
+const SAY_AGAIN_MS = 60_000
+
+/**
+ * Remembers since when a part is away, and says so once a minute for as long as it is; that it is back only where it was
+ * said to be away, so that one that comes and goes does not fill the log.
+ */
+export function watchHealth(log: Log, now: () => number): Health {
+  const objects = watch('the object store', log, now)
+  const provider = watch('the provider', log, now)
+  return {
+    objects: objects.saw,
+    provider: provider.saw,
+    read: () => ({ objects: objects.read(), provider: provider.read() }),
+  }
+}
+
+function watch(part: string, log: Log, now: () => number) {
+  let downSince: number | null = null
+  let saidAt = 0
+  let wasSaid = false
+  const read = () => (downSince === null ? 'ok' : `down since ${new Date(downSince).toISOString()}`)
+  const saw = (ok: boolean) => {
+    if (ok) {
+      if (wasSaid) log('info', `${part} answers again`, { was: read() })
+      wasSaid = false
+      downSince = null
+      return
+    }
+    downSince ??= now()
+    if (now() - saidAt < SAY_AGAIN_MS) return
+    saidAt = now()
+    wasSaid = true
+    log('error', `${part} does not answer`, { state: read() })
+  }
+  return { saw, read }
+}

@@ -1,0 +1,29 @@
+/**
+ * Reads at most `maxBytes` of a request's body. What goes on beyond is `tooLarge`: `bytes` are its first ones, and the
+ * rest is not read.
+ */
+export async function readBody(request: Request, maxBytes: number): Promise<{ bytes: Uint8Array; tooLarge: boolean }> {
+  const declared = Number(request.headers.get('content-length') ?? Number.NaN)
+  // HTTP itself ends a body at its declared length, so that this needs no counting.
+  if (declared <= maxBytes) return { bytes: new Uint8Array(await request.arrayBuffer()), tooLarge: false }
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of chunksOf(request)) {
+    chunks.push(chunk)
+    length += chunk.byteLength
+    if (length > maxBytes || (declared > maxBytes && length >= KEPT_OF_TOO_LARGE))
+      return { bytes: join(chunks, KEPT_OF_TOO_LARGE), tooLarge: true }
+  }
+  return { bytes: join(chunks, maxBytes), tooLarge: declared > maxBytes }
+}
+
+/** A body that is missing is an empty one. */
+function chunksOf(request: Request): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
+  return request.body ?? []
+}
+
+const KEPT_OF_TOO_LARGE = 4096
+
+function join(chunks: Uint8Array[], most: number) {
+  return new Uint8Array(Buffer.concat(chunks).subarray(0, most))
+}

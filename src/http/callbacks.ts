@@ -1,0 +1,31 @@
+import { Hono } from 'hono'
+import { AppError } from '../errors.ts'
+import type { Deps } from '../ports.ts'
+import { receive } from '../receive.ts'
+import { uuidTime } from '../uuid.ts'
+import { readBody } from './body.ts'
+
+const MOST_CALLBACK_BYTES = 1024 * 1024
+
+/** Where the provider calls. The URL is the proof: nothing is read before its MAC is verified. */
+export function callbackRoutes(deps: Deps) {
+  return new Hono().post('/:id/:mac', async (c) => {
+    const { id, mac } = c.req.param()
+    if (uuidTime(id) === null || !deps.verifiesCallback(id, mac))
+      throw new AppError('not_found', 'There is nothing here.')
+    const body = await keep(deps, id, c.req.raw).catch(notKept)
+    if (body.tooLarge) throw new AppError('body_too_large', `Expected a body of at most ${MOST_CALLBACK_BYTES} bytes.`)
+    return c.json({ received: true })
+  })
+}
+
+async function keep(deps: Deps, id: string, request: Request) {
+  const body = await readBody(request, MOST_CALLBACK_BYTES)
+  await receive(deps, id, body)
+  return body
+}
+
+/** Whatever the reason, a callback that is not kept must come again. */
+function notKept(cause: unknown): never {
+  throw new AppError('unavailable', 'The callback cannot be kept right now.', { cause, retryAfterSeconds: 5 })
+}

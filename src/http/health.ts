@@ -1,0 +1,22 @@
+import { Hono } from 'hono'
+import type { Deps } from '../ports.ts'
+
+/** `/livez`: the process answers. `/readyz`: a callback that came now would be kept. */
+export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boolean }) {
+  return new Hono()
+    .get('/livez', (c) => c.json({ status: 'ok' }))
+    .get('/readyz', async (c) => {
+      const ledger = isDraining() ? 'draining' : await ledgerState(deps)
+      const ready = ledger === 'ok'
+      return c.json({ status: ready ? 'ready' : 'not_ready', ledger, ...deps.health.read() }, ready ? 200 : 503)
+    })
+}
+
+const ledgerState = ({ ledger, now, log }: Deps) =>
+  ledger.beat(now()).then(
+    () => 'ok',
+    (error: unknown) => {
+      log('error', 'the ledger cannot be written', { error })
+      return 'not writable'
+    },
+  )

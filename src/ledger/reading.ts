@@ -1,0 +1,150 @@
+import { and, asc, desc, eq, gte, inArray, lt, sql } from 'drizzle-orm'
+import type { ArchiveStatus, GenerationStatus, NsfwVerdict } from '../generation.ts'
+import { redactUrl } from '../net/redact-url.ts'
+import type { LedgerDriver } from './ledger.ts'
+import { callbacks, events, generations, images, nsfwReports, offers } from './schema.ts'
+import type { GenerationRow } from './settling.ts'
+import { value } from './statement.ts'
+
+export type ImageRow = typeof images.$inferSelect
+export type NsfwReportRow = typeof nsfwReports.$inferSelect
+
+/** A generation with all that its JSON shows. */
+export interface WholeGeneration {
+  generation: GenerationRow
+  images: ImageRow[]
+  reports: NsfwReportRow[]
+}
+
+export interface GenerationFilter {
+  status?: GenerationStatus | undefined
+  archiveStatus?: ArchiveStatus | undefined
+  nsfw?: NsfwVerdict | undefined
+  modelId?: string | undefined
+  clientTrackId?: string | undefined
+  /** Ids are in the order of requests, so that a time is a bound on ids: inclusive. */
+  fromId?: string | undefined
+  /** Exclusive. */
+  beforeId?: string | undefined
+}
+
+export interface TimelineEntry {
+  at: number
+  event: string
+  detail: Record<string, unknown>
+}
+
+/** What doors show. Nothing here writes. */
+export function reading({ db }: LedgerDriver) {
+  const byId = db
+    .select()
+    .from(generations)
+    .where(eq(generations.id, value('id')))
+    .prepare()
+  const oneImage = db
+    .select()
+    .from(images)
+    .where(and(eq(images.generationId, value('id')), eq(images.position, value('position'))))
+    .orderBy(asc(images.source))
+    .prepare()
+  const pendingFiles = db
+    .select({ pending: sql<number>`count(*)` })
+    .from(images)
+    .where(eq(images.status, 'pending'))
+    .prepare()
+
+  const whole = async (rows: GenerationRow[]): Promise<WholeGeneration[]> => {
+    const ids = sql`(select value from json_each(${JSON.stringify(rows.map(({ id }) => id))}))`
+    const theirImages = await db
+      .select()
+      .from(images)
+      .where(inArray(images.generationId, ids))
+      .orderBy(asc(images.source), asc(images.position))
+    const theirReports = await db
+      .select()
+      .from(nsfwReports)
+      .where(inArray(nsfwReports.generationId, ids))
+      .orderBy(asc(nsfwReports.id))
+    return rows.map((generation) => ({
+      generation,
+      images: theirImages.filter(({ generationId }) => generationId === generation.id),
+      reports: theirReports.filter(({ generationId }) => generationId === generation.id),
+    }))
+  }
+
+  return {
+    generation: async (id: string): Promise<WholeGeneration | null> => {
+      const row = await byId.get({ id })
+      return row ? ((await whole([row]))[0] ?? null) : null
+    },
+
+    /** Who submitted a generation, whether it exists at all: what a door needs to let somebody in. */
+    generationRow: async (id: string): Promise<GenerationRow | null> => (await byId.get({ id })) ?? null,
+
+    /** Newest first, by keyset: `beforeId` of the next page is the last id of this one. */
+    generations: async (filter: GenerationFilter, limit: number): Promise<WholeGeneration[]> => {
+      const conditions = [
+        filter.status && eq(generations.status, filter.status),
+        filter.archiveStatus && eq(generations.archiveStatus, filter.archiveStatus),
+        filter.nsfw && eq(generations.nsfwVerdict, filter.nsfw),
+        filter.modelId !== undefined && eq(generations.modelId, filter.modelId),
+        filter.clientTrackId !== undefined && eq(generations.clientTrackId, filter.clientTrackId),
+        filter.fromId && gte(generations.id, filter.fromId),
+        filter.beforeId && lt(generations.id, filter.beforeId),
+      ].filter((condition) => typeof condition === 'object')
+      return whole(
+        await db
+          .select()
+          .from(generations)
+          .where(and(...conditions))
+          .orderBy(desc(generations.id))
+          .limit(limit),
+      )
+    },
+
+    /** Both copies of a position, the output first. */
+    imagesAt: async (id: string, position: number): Promise<ImageRow[]> => oneImage.all({ id, position }),
+
+    pendingImages: async () => (await pendingFiles.get())?.pending ?? 0,
+
+    /** Everything that happened to a generation, oldest first. */
+    timeline: async (id: string): Promise<TimelineEntry[]> => {
+      const [noted, received, offered, reported] = await Promise.all([
+        db.select().from(events).where(eq(events.generationId, id)).orderBy(asc(events.id)),
+        db.select().from(callbacks).where(eq(callbacks.generationId, id)),
+        db.select().from(offers).where(eq(offers.generationId, id)),
+        db.select().from(nsfwReports).where(eq(nsfwReports.generationId, id)),
+      ])
+      return [
+        ...received.map(callbackEntry),
+        ...reported.map(({ at, value, verdict, by }) => ({ at, event: 'verdict', detail: { value, verdict, by } })),
+        ...offered.map(offerEntry),
+        ...noted.map(({ at, event, detail }) => ({ at, event, detail })),
+      ].toSorted((a, b) => a.at - b.at)
+    },
+  }
+}
+
+const callbackEntry = (row: typeof callbacks.$inferSelect): TimelineEntry => ({
+  at: row.receivedAt,
+  event: 'callback',
+  detail: {
+    decision: row.decision,
+    body_sha256: row.bodySha256,
+    count: row.count,
+    last_received_at: new Date(row.lastReceivedAt).toISOString(),
+  },
+})
+
+const offerEntry = (row: typeof offers.$inferSelect): TimelineEntry => ({
+  at: row.offeredAt,
+  event: 'offered',
+  detail: {
+    source: row.source,
+    position: row.position,
+    url: redactUrl(row.url),
+    by: row.by,
+    expires_at: new Date(row.expiresAt).toISOString(),
+    contradicts: row.contradicts,
+  },
+})

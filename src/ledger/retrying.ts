@@ -1,0 +1,48 @@
+import { sql } from 'drizzle-orm'
+import { deriveArchive } from './image-ends.ts'
+import type { LedgerDriver } from './ledger.ts'
+import { bind, statement, value } from './statement.ts'
+
+interface Retry {
+  id: string
+  now: number
+}
+
+const hasNoResult = sql`(status = 'failed' and failure_code = 'no_result' and provider_id is not null)`
+
+const noteRetried = statement<Retry, { id: number }>(sql`
+  insert into events (generation_id, at, event, detail)
+  select id, ${value('now')}, 'retried', json_object('images', json(lost), 'fetch', json(iif(${hasNoResult}, 'true', 'false')))
+  from generations, (
+    select json_group_array(json_object('source', source, 'position', position)) as lost
+    from images where generation_id = ${value('id')} and status = 'lost')
+  where id = ${value('id')} and (lost <> '[]' or ${hasNoResult}) returning id`)
+
+const retryImages = statement<Retry>(sql`
+  update images set status = 'pending', due_at = ${value('now')}, leased_until = null, fresh_links_asked = 0
+  where generation_id = ${value('id')} and status = 'lost'`)
+
+const retryPlaces = statement<Retry>(sql`
+  update offers set exhausted = 0 where generation_id = ${value('id')} and exhausted
+    and exists (select 1 from images i where i.generation_id = offers.generation_id and i.source = offers.source
+      and i.position = offers.position and i.status = 'pending')`)
+
+const retryFetch = statement<Retry>(sql`
+  update generations set version = version + 1, fetch_owed = 1, fetches = 0, fetch_due_at = ${value('now')}
+  where id = ${value('id')} and ${hasNoResult}`)
+
+/** What somebody asked to be tried once more. */
+export const retrying = ({ atomically }: LedgerDriver) => ({
+  /** Lost images are due again, and a result that never came is asked for. False where there was neither. */
+  retried: async (id: string, now: number) => {
+    const retry = { id, now }
+    const [noted] = await atomically([
+      bind(noteRetried, retry),
+      bind(retryImages, retry),
+      bind(deriveArchive, retry),
+      bind(retryPlaces, retry),
+      bind(retryFetch, retry),
+    ])
+    return noted.length > 0
+  },
+})

@@ -1,0 +1,280 @@
+import { and, eq, sql } from 'drizzle-orm'
+import type { ImageSource, NsfwVerdict, OfferedImage, Road } from '../generation.ts'
+import { hostOf } from '../net/host.ts'
+import { deriveArchive, forgetSecrets } from './image-ends.ts'
+import type { LedgerDriver } from './ledger.ts'
+import { type CallbackDecision, callbacks, type EventName, generations, images, offers } from './schema.ts'
+import { type Bound, bind, statement, value } from './statement.ts'
+import { openGate } from './submitting.ts'
+
+export type GenerationRow = typeof generations.$inferSelect
+
+export interface KnownImage {
+  source: ImageSource
+  position: number
+  status: 'pending' | 'archived' | 'lost'
+  /** Every known place is exhausted, and fresh links have been asked for. */
+  parked: boolean
+}
+
+export interface KnownOffer extends OfferedImage {
+  contradicts: boolean
+}
+
+/** A generation as a decision needs to see it. */
+export interface Known {
+  generation: GenerationRow
+  images: KnownImage[]
+  offers: KnownOffer[]
+}
+
+/** The columns that a decision may change; a decision states all of them. */
+export type Settled = Pick<
+  GenerationRow,
+  | 'status'
+  | 'providerId'
+  | 'finishedAt'
+  | 'generationTimeS'
+  | 'etaS'
+  | 'seed'
+  | 'meta'
+  | 'tip'
+  | 'webhookStatus'
+  | 'failureCode'
+  | 'failureMessage'
+  | 'nsfwVerdict'
+  | 'nsfwDisputed'
+  | 'fetchDueAt'
+  | 'fetches'
+  | 'fetchOwed'
+>
+
+export interface NewOffer extends OfferedImage {
+  expiresAt: number
+  contradicts: boolean
+}
+
+export interface NsfwReport {
+  value: unknown
+  verdict: NsfwVerdict
+}
+
+/** A callback as it is kept. */
+export interface CallbackEvidence {
+  id: string
+  body: Uint8Array
+  bodySha256: string
+}
+
+/** Everything that one message changes, made from one version of the generation. */
+export interface Decision {
+  road: Road
+  at: number
+  next: Settled
+  offers: NewOffer[]
+  report: NsfwReport | null
+  /** Parked images for which no fresh link came. */
+  lost: Pick<KnownImage, 'source' | 'position'>[]
+  events: { event: EventName; detail: Record<string, unknown> }[]
+  callback: (CallbackEvidence & { decision: CallbackDecision }) | null
+}
+
+/** Bodies kept whole for one generation; of further ones only hash and time. */
+const MOST_BODIES = 20
+
+const decided = statement<Record<string, unknown>, { id: string }>(sql`
+  update generations set version = version + 1, fetch_leased_until = null,
+    status = ${value('status')}, provider_id = ${value('providerId')}, finished_at = ${value('finishedAt')},
+    generation_time_s = ${value('generationTimeS')}, eta_s = ${value('etaS')}, seed = ${value('seed')},
+    meta = ${value('meta')}, tip = ${value('tip')}, webhook_status = ${value('webhookStatus')},
+    failure_code = ${value('failureCode')}, failure_message = ${value('failureMessage')},
+    nsfw_verdict = ${value('nsfwVerdict')}, nsfw_disputed = ${value('nsfwDisputed')},
+    fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')}
+  where id = ${value('id')} and version = ${value('version')} returning id`)
+
+const adopted = statement<{ id: string; requestedAt: number }>(sql`
+  insert into generations (id, status, requested_at) values (${value('id')}, 'unconfirmed', ${value('requestedAt')})
+  on conflict (id) do nothing`)
+
+// Each of the following writes at least one row when the statement before it did, so `changes() > 0` carries the
+// first statement's verdict to the last.
+
+const kept = statement<Record<string, unknown>>(sql`
+  insert into callbacks (id, generation_id, received_at, decision, body, body_sha256, last_received_at)
+  select ${value('id')}, ${value('generationId')}, ${value('at')}, ${value('decision')},
+    case when (select count(*) from callbacks where generation_id = ${value('generationId')}) < ${MOST_BODIES}
+      then ${value('body')} end,
+    ${value('bodySha256')}, ${value('at')}
+  where changes() > 0`)
+
+const reported = statement<Record<string, unknown>>(sql`
+  insert into nsfw_reports (generation_id, value, verdict, "by", callback_id, at)
+  select ${value('generationId')}, ${value('value')}, ${value('verdict')}, ${value('road')}, ${value('callbackId')}, ${value('at')}
+  where changes() > 0`)
+
+const noted = statement<Record<string, unknown>>(sql`
+  insert into events (generation_id, at, event, detail)
+  select ${value('generationId')}, ${value('at')}, value ->> 'event', value -> 'detail' from json_each(${value('events')})
+  where changes() > 0`)
+
+/** An image that is pending takes a further place at once; one that is final only remembers it. */
+const offeredImages = statement<Record<string, unknown>>(sql`
+  insert into images (generation_id, source, position, source_url, host, expires_at, due_at)
+  select ${value('generationId')}, value ->> 'source', value ->> 'position', value ->> 'url', value ->> 'host',
+    value ->> 'expiresAt', ${value('at')}
+  from json_each(${value('images')}) where changes() > 0
+  on conflict (generation_id, source, position) do update set
+    expires_at = case when status = 'pending' then min(expires_at, excluded.expires_at) else expires_at end,
+    due_at = case when status = 'pending' then min(coalesce(due_at, excluded.due_at), excluded.due_at) else due_at end`)
+
+const offeredPlaces = statement<Record<string, unknown>>(sql`
+  insert into offers (generation_id, source, position, url, "by", offered_at, expires_at, contradicts)
+  select ${value('generationId')}, value ->> 'source', value ->> 'position', value ->> 'url', ${value('road')}, ${value('at')},
+    value ->> 'expiresAt', value ->> 'contradicts'
+  from json_each(${value('offers')}) where changes() > 0
+  on conflict (generation_id, source, position, url) do update set contradicts = min(contradicts, excluded.contradicts)`)
+
+const parkedLost = statement<Record<string, unknown>>(sql`
+  update images set status = 'lost', leased_until = null
+  where generation_id = ${value('generationId')} and status = 'pending' and due_at is null and changes() > 0
+    and (source, position) in (select value ->> 'source', value ->> 'position' from json_each(${value('lost')}))`)
+
+const repeated = statement<
+  { generationId: string; bodySha256: string; at: number },
+  { decision: CallbackDecision }
+>(sql`
+  update callbacks set count = count + 1, last_received_at = ${value('at')}
+  where generation_id = ${value('generationId')} and body_sha256 = ${value('bodySha256')} returning decision`)
+
+const claimFetches = statement<Record<string, unknown>, { id: string; provider_id: string }>(sql`
+  update generations set fetch_leased_until = ${value('leasedUntil')}, version = version + 1
+  where id in (
+    select id from generations where fetch_due_at <= ${value('now')} and provider_id is not null
+      and (fetch_leased_until is null or fetch_leased_until <= ${value('now')})
+    order by fetch_due_at limit ${value('limit')})
+  returning id, provider_id`)
+
+/** What messages of the provider change. */
+export function settling({ db, atomically }: LedgerDriver) {
+  const byId = db
+    .select()
+    .from(generations)
+    .where(eq(generations.id, value('id')))
+    .prepare()
+  const imagesOf = db
+    .select({
+      source: images.source,
+      position: images.position,
+      status: images.status,
+      parked: sql<boolean>`${images.status} = 'pending' and ${images.dueAt} is null`.mapWith(Boolean),
+    })
+    .from(images)
+    .where(eq(images.generationId, value('id')))
+    .prepare()
+  const offersOf = db
+    .select({ source: offers.source, position: offers.position, url: offers.url, contradicts: offers.contradicts })
+    .from(offers)
+    .where(eq(offers.generationId, value('id')))
+    .prepare()
+  const byBody = db
+    .select({ id: callbacks.id })
+    .from(callbacks)
+    .where(and(eq(callbacks.generationId, value('generationId')), eq(callbacks.bodySha256, value('bodySha256'))))
+    .prepare()
+  const dueFetch = db
+    .select({ id: generations.id })
+    .from(generations)
+    .where(sql`fetch_due_at <= ${value('now')}`)
+    .limit(1)
+    .prepare()
+
+  return {
+    /** The generation as it stands; null where the ledger has none of this id. */
+    known: async (id: string): Promise<Known | null> => {
+      const generation = await byId.get({ id })
+      if (!generation) return null
+      // Offers without images exist: those that only contradict.
+      return { generation, images: await imagesOf.all({ id }), offers: await offersOf.all({ id }) }
+    },
+
+    /** A callback came for a generation that this ledger does not know: it was restored from a backup. */
+    recovered: async (id: string, requestedAt: number) => {
+      await atomically([bind(adopted, { id, requestedAt })])
+    },
+
+    /** Counts a callback whose body was received before; false where it was not. */
+    callbackRepeated: async (generationId: string, bodySha256: string, at: number) => {
+      if (!(await byBody.get({ generationId, bodySha256 }))) return false
+      await atomically([bind(repeated, { generationId, bodySha256, at })])
+      return true
+    },
+
+    /** Writes a decision whole, unless the generation changed since it was made: then false, and nothing is written. */
+    settled: async (known: Known, decision: Decision) => {
+      const [[won]] = await atomically([decidedBy(known, decision), ...consequences(known, decision)])
+      return won !== undefined
+    },
+
+    /** Takes up to `limit` due fetches, for which nobody else asks until `leasedUntil`. */
+    fetchesClaimed: async (claim: { now: number; leasedUntil: number; limit: number }) => {
+      if (!(await dueFetch.get({ now: claim.now }))) return []
+      const [rows] = await atomically([bind(claimFetches, claim)])
+      return rows.map((row) => ({ id: row.id, providerId: row.provider_id }))
+    },
+  }
+}
+
+const decidedBy = ({ generation }: Known, { next }: Decision) =>
+  bind(decided, {
+    ...next,
+    id: generation.id,
+    version: generation.version,
+    meta: next.meta && JSON.stringify(next.meta),
+    nsfwDisputed: next.nsfwDisputed ? 1 : 0,
+    fetchOwed: next.fetchOwed ? 1 : 0,
+  })
+
+function consequences(known: Known, decision: Decision): Bound[] {
+  const { generation } = known
+  const { at, road, callback, report } = decision
+  const common = { generationId: generation.id, at, road }
+  const list: Bound[] = []
+  if (callback) list.push(bind(kept, { ...common, ...callback }))
+  if (report)
+    list.push(
+      bind(reported, {
+        ...common,
+        value: report.value === undefined ? null : JSON.stringify(report.value),
+        verdict: report.verdict,
+        callbackId: callback?.id ?? null,
+      }),
+    )
+  if (decision.events.length > 0) list.push(bind(noted, { ...common, events: JSON.stringify(decision.events) }))
+  return [...list, ...imageConsequences(known, decision, common)]
+}
+
+function imageConsequences(
+  { generation: { id }, ...known }: Known,
+  { at, road, ...decision }: Decision,
+  common: object,
+) {
+  const list: Bound[] = []
+  const offered = decision.offers.filter(({ contradicts }) => !contradicts)
+  if (decision.offers.length > 0) list.push(bind(offeredPlaces, { ...common, offers: JSON.stringify(decision.offers) }))
+  if (offered.length > 0) list.push(bind(offeredImages, { ...common, images: JSON.stringify(soonestOfEach(offered)) }))
+  if (decision.lost.length > 0) list.push(bind(parkedLost, { ...common, lost: JSON.stringify(decision.lost) }))
+  if (offered.length + decision.lost.length > 0) list.push(bind(deriveArchive, { id, now: at }))
+  if (decision.lost.length > 0) list.push(...forgetSecrets(id, known.offers))
+  if (road === 'reply') list.push(bind(openGate, {}))
+  return list
+}
+
+/** One place an image, the one that dies first, as the place to try next. */
+function soonestOfEach(offered: NewOffer[]) {
+  const soonest = new Map<string, NewOffer & { host: string }>()
+  for (const offer of offered.toSorted((a, b) => a.expiresAt - b.expiresAt)) {
+    const key = `${offer.source} ${offer.position}`
+    if (!soonest.has(key)) soonest.set(key, { ...offer, host: hostOf(offer.url) })
+  }
+  return [...soonest.values()]
+}

@@ -1,0 +1,180 @@
+import { type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+import { type Config, readConfig } from './config.ts'
+import { watchHealth } from './health.ts'
+import { createApp } from './http/app.ts'
+import { createLedger } from './ledger/ledger.ts'
+import { openSqlite } from './ledger/sqlite.ts'
+import { jsonLog } from './log.ts'
+import { startLoop } from './loop.ts'
+import { macs } from './mac.ts'
+import { publicGet } from './net/public-fetch.node.ts'
+import { diskStore } from './objects/disk.ts'
+import type { Deps, Log, ObjectStore } from './ports.ts'
+import { modelsLab } from './provider/modelslab.ts'
+import { withSecrets } from './secrets.node.ts'
+
+export interface Service {
+  /** Where it listens. */
+  url: string
+  config: Config
+  /** Ends what is under way, keeps what is still called in meanwhile, then closes. Safe to call again. */
+  stop: () => Promise<void>
+}
+
+/** How long a stop waits for downloads and replies. What is left then is taken up at the next start. */
+const DRAIN_MS = 20_000
+/** How long a request may take to arrive, headers and body. */
+const REQUEST_TIMEOUT_MS = 60_000
+
+/**
+ * Starts the service on the settings in `env`.
+ * @throws ConfigError, LedgerInUse, or what listening throws (EADDRINUSE)
+ */
+export async function startService(
+  env: Record<string, string | undefined>,
+  write: (line: string) => void,
+): Promise<Service> {
+  const settings = readConfig(env)
+  const sqlite = openSqlite(settings.databasePath)
+  // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
+  const config = withSecrets(settings)
+  const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
+  const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
+  const work = trackWork(log)
+  let wake = () => {}
+  const deps: Deps = {
+    ...callbackCapability(config),
+    ledger: createLedger(sqlite),
+    objects: await openObjects(config),
+    provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
+    get,
+    wake: () => wake(),
+    now: Date.now,
+    later: work.later,
+    track: work.track,
+    log,
+    health: watchHealth(log, Date.now),
+    config,
+  }
+  await recover(deps)
+  let draining = false
+  const app = createApp(deps, { isDraining: () => draining })
+  const server = createAdaptorServer({
+    fetch: work.tracked(app.fetch),
+    serverOptions: { requestTimeout: REQUEST_TIMEOUT_MS },
+  }) as Server
+  const url = await listen(server, config)
+  const loop = startLoop(deps)
+  wake = loop.wake
+  log('info', 'started', {
+    url,
+    database: config.databasePath,
+    objects: config.s3?.bucket ?? config.objectsDir,
+    secrets: config.secretsPath ?? 'from the environment',
+  })
+
+  const stop = async () => {
+    draining = true
+    log('info', 'draining')
+    await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
+    await close(server)
+    // First: a download that is cut off by us must not be written down as the failure of its host.
+    sqlite.close()
+    await get.close()
+    log('info', 'stopped')
+  }
+  let stopped: Promise<void> | null = null
+  return { url, config, stop: () => (stopped ??= stop()) }
+}
+
+/** Whoever held a lease or waited for a reply is dead: we hold the lock. */
+async function recover({ ledger, now, log }: Deps) {
+  await ledger.leasesVoided()
+  // All of them: the clock may have been set back meanwhile.
+  const unconfirmed = await ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, now())
+  if (unconfirmed.length > 0) log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
+}
+
+function callbackCapability({ callbackSecrets, publicUrl, modelsLab: { apiKey } }: Config) {
+  const capability = macs('callback', callbackSecrets)
+  return {
+    callbackUrl: (id: string) => `${publicUrl}/callbacks/${id}/${capability.sign(id)}`,
+    verifiesCallback: capability.verifies,
+    secretsOf: (id: string) => [apiKey, ...capability.accepted(id)],
+  }
+}
+
+const secretsIn = ({ modelsLab: { apiKey }, callbackSecrets, tokens }: Config) => [
+  apiKey,
+  ...callbackSecrets,
+  ...tokens.flatMap(({ secret }) => ('token' in secret ? [secret.token] : [])),
+]
+
+async function openObjects({ s3, objectsDir }: Config): Promise<ObjectStore> {
+  if (!s3) return diskStore(objectsDir)
+  // Loaded only where it is used: the SDK takes a good part of the start.
+  const { s3Store } = await import('./objects/s3.ts')
+  const { endpoint, ...rest } = s3
+  return s3Store({ ...rest, ...(endpoint === undefined ? {} : { endpoint }) })
+}
+
+/** Nothing reached the provider: no name, or nobody listening. Anything else may have. */
+function wasNotSent(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
+  return causes.every(
+    (one) =>
+      one instanceof Error && 'code' in one && ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
+  )
+}
+
+function trackWork(log: Log) {
+  const underWay = new Set<Promise<void>>()
+  const track = (work: Promise<void>) => {
+    const tracked = work
+      .catch((error: unknown) => log('error', 'work in the background failed', { error }))
+      .finally(() => underWay.delete(tracked))
+    underWay.add(tracked)
+  }
+  return {
+    track,
+    later: (delayMs: number, task: () => Promise<void>) => track(timeout(delayMs).then(task)),
+    /** Requests count as work, too: a client may be waiting for the provider's reply. */
+    tracked:
+      <Args extends unknown[], Answer>(answer: (...args: Args) => Answer) =>
+      (...args: Args) => {
+        const answered = answer(...args)
+        track(Promise.resolve(answered).then(() => undefined))
+        return answered
+      },
+    idle: async () => {
+      while (underWay.size > 0) await Promise.all(underWay)
+    },
+  }
+}
+
+const timeout = (ms: number) =>
+  new Promise<void>((resolve) => {
+    setTimeout(resolve, ms).unref()
+  })
+
+function listen(server: Server, { host, port }: Config) {
+  return new Promise<string>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      const { address, port: bound, family } = server.address() as AddressInfo
+      resolve(`http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`)
+    })
+  })
+}
+
+/** Answers what has been asked; idle connections are closed. */
+function close(server: Server) {
+  return new Promise<void>((resolve) => {
+    server.close(() => resolve())
+    server.closeIdleConnections()
+    setTimeout(() => server.closeAllConnections(), 2000).unref()
+  })
+}

@@ -1,0 +1,47 @@
+import { decide, type Said } from './decide.ts'
+import type { Road } from './generation.ts'
+import type { CallbackEvidence } from './ledger/settling.ts'
+import type { Deps } from './ports.ts'
+import { redactJson } from './redact.ts'
+
+/**
+ * All three roads end here: a decision is made from what the ledger knows and written only if nothing changed meanwhile;
+ * else it is made again. A callback whose body was kept before is only counted. False where the ledger does not know the
+ * generation.
+ */
+export async function settle(
+  deps: Deps,
+  id: string,
+  road: Road,
+  said: Said,
+  evidence: (CallbackEvidence & { recovered: boolean }) | null = null,
+) {
+  const clean = withoutSecrets(said, deps.secretsOf(id))
+  for (;;) {
+    const known = await deps.ledger.known(id)
+    if (!known) return false
+    // After the look at the generation: whoever keeps an equal body meanwhile makes the decision void.
+    if (evidence && (await deps.ledger.callbackRepeated(id, evidence.bodySha256, deps.now()))) return true
+    const draft = decide(known, clean, road, deps.now(), deps.config)
+    const callback = evidence && {
+      ...evidence,
+      decision: evidence.recovered ? ('recovered' as const) : draft.callbackDecision,
+    }
+    if (await deps.ledger.settled(known, { ...draft, callback })) {
+      deps.log('info', road, {
+        generation: id,
+        said: said.status,
+        ...(callback && { decision: callback.decision }),
+        status: draft.next.status,
+      })
+      deps.wake()
+      return true
+    }
+  }
+}
+
+/** The provider echoes our webhook URL, and people are shown its words. Links stay whole: they are to be followed. */
+function withoutSecrets(said: Said, secrets: readonly string[]): Said {
+  const clean = redactJson(said, secrets)
+  return said.status === 'succeeded' && clean.status === 'succeeded' ? { ...clean, images: said.images } : clean
+}
