@@ -1,0 +1,233 @@
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { type Service, startService } from '../node.ts'
+import { type Simulator, startSimulator } from '../simulator/simulator.ts'
+import { client, type Client, type Generation, type TimelineEvent } from './client.ts'
+import { type Progress, showProgress } from './progress.ts'
+import { STORIES, type Story } from './stories.ts'
+import { table } from './table.ts'
+
+/** Made anew by every demo. */
+const DIRECTORY = 'data/demo'
+const TIME_LIMIT_MS = 28_000
+const POLL_MS = 150
+/** Fewer than there are stories, so that some are refused for now and held. */
+const MAX_QUEUED = 8
+
+interface Told {
+  story: Story
+  generation: Generation
+  tookMs: number | null
+}
+
+const say = (line: string) => process.stderr.write(`${line}\n`)
+
+/** `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should. */
+export async function runDemo(argv: string[], interrupted: () => Promise<void>): Promise<number> {
+  const options = readArguments(argv)
+  if (typeof options === 'string') {
+    say(options)
+    return 2
+  }
+  rmSync(DIRECTORY, { recursive: true, force: true })
+  const simulator = await startSimulator({ maxQueued: MAX_QUEUED, knobs: { retry_after: 1 } })
+  const token = randomBytes(24).toString('base64url')
+  // The service logs errors only; between the lines of the progress nobody could read them.
+  const trouble: string[] = []
+  const service = await startService({ ...(await settings(simulator, token)), ...options.s3 }, (line) =>
+    trouble.push(line),
+  )
+  say(`A simulated ModelsLab runs at ${simulator.apiUrl}, Afterimage at ${service.url}.\n`)
+  const ctrlC = new AbortController()
+  const ended = interrupted().then(() => ctrlC.abort())
+  try {
+    const ok = await tell(client(service.url, token), service, ctrlC.signal)
+    for (const line of trouble.splice(0)) say(line)
+    process.stdout.write(`\n${whereToLook(service, options.exit ? null : token)}\n`)
+    if (options.exit) return ok ? 0 : 1
+    say('\nServing until Ctrl-C.')
+    await ended
+    return ok ? 0 : 1
+  } finally {
+    await service.stop()
+    await simulator.close()
+  }
+}
+
+const S3_SETTINGS = ['S3_BUCKET', 'S3_ENDPOINT', 'S3_REGION', 'AWS_REGION', 'S3_FORCE_PATH_STYLE']
+
+/** What was asked for, or why it cannot be had. */
+function readArguments(argv: string[]): { exit: boolean; s3: Record<string, string | undefined> } | string {
+  try {
+    const { values } = parseArgs({
+      args: argv,
+      options: { exit: { type: 'boolean', default: false }, s3: { type: 'boolean', default: false } },
+    })
+    if (!values.s3) return { exit: values.exit, s3: {} }
+    if (!process.env['S3_BUCKET']?.trim())
+      return 'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.'
+    return { exit: values.exit, s3: Object.fromEntries(S3_SETTINGS.map((name) => [name, process.env[name]])) }
+  } catch (error) {
+    return `${error instanceof Error ? error.message : String(error)}\nafterimage demo takes --exit and --s3.`
+  }
+}
+
+/** Everything shorter than in production, so that the end of each story is seen in seconds. */
+async function settings(simulator: Simulator, token: string) {
+  const port = await freePort(8787)
+  return {
+    MODELSLAB_API_KEY: 'any-key-will-do',
+    MODELSLAB_BASE_URL: simulator.apiUrl,
+    PUBLIC_URL: `http://127.0.0.1:${port}`,
+    PORT: String(port),
+    DATABASE_PATH: `${DIRECTORY}/afterimage.db`,
+    OBJECTS_DIR: `${DIRECTORY}/objects`,
+    API_TOKENS: `demo:admin:${token}`,
+    ALLOWED_PRIVATE_ORIGINS: `${simulator.outputOrigin},${simulator.proxyOrigin}`,
+    RECONCILE_GRACE_SECONDS: '1',
+    RETRY_BASE_SECONDS: '0.3',
+    LINK_LIFETIME_HOURS: String(6 / 3600),
+    LOG_LEVEL: 'error',
+  }
+}
+
+/** Submits every story, shows each change, and returns whether all ended as they should. */
+async function tell(api: Client, service: Service, ctrlC: AbortSignal) {
+  const began = Date.now()
+  const progress = showProgress(
+    STORIES.map(({ name }) => name),
+    process.stderr,
+    process.env,
+  )
+  const told = await Promise.all(STORIES.map((story, index) => begin(api, story, index, progress)))
+  const forged = await forgedCallback(service, told)
+  while (told.some(({ tookMs }) => tookMs === null) && Date.now() - began < TIME_LIMIT_MS && !ctrlC.aborted) {
+    await sleep(POLL_MS)
+    await Promise.all(told.map((one, index) => look(api, one, index, progress, began)))
+  }
+  progress.end()
+  const rows = await Promise.all(told.map((one) => row(api, one)))
+  process.stdout.write(`\n${table([HEAD, ...rows])}\n`)
+  const wrong = told.filter((one) => !endedAsItShould(one))
+  say(
+    wrong.length === 0
+      ? 'Every generation ended as it should.'
+      : `Not as it should: ${wrong.map(({ story }) => story.name).join(', ')}`,
+  )
+  return wrong.length === 0 && forged === 404
+}
+
+async function begin(api: Client, story: Story, index: number, progress: Progress): Promise<Told> {
+  progress.show(index, 'submitting', 'waiting')
+  const generation = await api.submit({
+    model_id: 'pony_realism',
+    prompt: `a quiet harbour at dawn [${story.knobs}]`,
+    init_image: 'https://example.com/harbour.png',
+    mask_image: 'https://example.com/harbour-mask.png',
+    ...story.body,
+  })
+  const told = { story, generation, tookMs: null }
+  progress.show(index, state(generation), tone(told))
+  return told
+}
+
+async function look(api: Client, one: Told, index: number, progress: Progress, began: number) {
+  if (one.tookMs !== null) return
+  one.generation = await api.generation(one.generation.id)
+  if (hasEnded(one.generation)) one.tookMs = Date.now() - began
+  progress.show(index, state(one.generation), tone(one))
+}
+
+const tone = (one: Told) => (one.tookMs === null ? 'waiting' : endedAsItShould(one) ? 'good' : 'bad')
+
+const MARKS: Record<string, string> = { archived: '■', pending: '□', lost: '×' }
+
+/** Its state in a few words, and a mark for each copy. */
+function state({ status, archive_status, images }: Generation) {
+  const marks = images.map((image) => MARKS[image.status] ?? '?').join('')
+  return images.length === 0 ? status : `${status}, ${archive_status} ${marks}`
+}
+
+/** No copy is under way any more, mirrors included. */
+const hasEnded = ({ status, archive_status, images }: Generation) =>
+  ['succeeded', 'failed'].includes(status) &&
+  archive_status !== 'pending' &&
+  images.every((image) => image.status !== 'pending')
+
+const endedAsItShould = ({ story, generation, tookMs }: Told) =>
+  tookMs !== null &&
+  generation.status === story.status &&
+  generation.archive_status === story.archive &&
+  generation.nsfw.verdict === story.nsfw &&
+  generation.failure?.code === story.failure
+
+const HEAD = ['generation', 'status', 'archive', 'nsfw', 'copies', 'seconds', 'what happened']
+
+async function row(api: Client, one: Told) {
+  const { story, generation, tookMs } = one
+  const archived = generation.images.filter(({ status }) => status === 'archived').length
+  return [
+    story.name,
+    generation.status,
+    generation.archive_status,
+    generation.nsfw.verdict,
+    `${archived}/${generation.images.length}`,
+    tookMs === null ? 'not ended' : (tookMs / 1000).toFixed(1),
+    whatHappened(await api.timeline(generation.id), generation),
+  ]
+}
+
+/** The timeline in a few words. */
+function whatHappened(events: TimelineEvent[], generation: Generation) {
+  const count = (wanted: string) => events.filter(({ event }) => event === wanted).length
+  const callbacks = events
+    .filter(({ event }) => event === 'callback')
+    .reduce((sum, { detail }) => sum + (detail.count ?? 0), 0)
+  return [
+    generation.failure?.code,
+    count('held') > 0 && 'held, then sent',
+    events.some(({ event, detail }) => event === 'replied' && detail.status === 'unreadable') && 'no readable reply',
+    callbacks === 0 ? 'no callback' : callbacks > 1 && `${callbacks} callbacks`,
+    count('fetched') > 0 && 'asked the provider',
+    count('attempt') > 0 && `${count('attempt')} failed downloads`,
+  ]
+    .filter(Boolean)
+    .join(', ')
+}
+
+/** Anyone can POST to a webhook; only the MAC in its URL opens it. */
+async function forgedCallback(service: Service, [first]: Told[]) {
+  const id = first?.generation.id ?? ''
+  const response = await fetch(`${service.url}/callbacks/${id}/${'0'.repeat(64)}`, {
+    method: 'POST',
+    body: JSON.stringify({ status: 'failed', track_id: id, message: 'forged' }),
+  })
+  await response.body?.cancel()
+  return response.status
+}
+
+/** `token` is null where nobody serves any more. */
+function whereToLook({ url, config }: Service, token: string | null) {
+  const ledger = `sqlite3 ${config.databasePath} 'select id, status, archive_status, nsfw_verdict from generations'`
+  const objects = config.s3 ? `the bucket ${config.s3.bucket}` : `ls -R ${config.objectsDir}`
+  const door = `curl -s -H 'authorization: Bearer ${token ?? ''}' '${url}/v1/generations?nsfw=flagged'`
+  return ['Look at', '', ...(token === null ? [] : [door]), ledger, objects]
+    .map((line, n) => (n > 1 ? `  ${line}` : line))
+    .join('\n')
+}
+
+/** `wanted`, or whichever is free where that one is taken. */
+async function freePort(wanted: number): Promise<number> {
+  const probe = createServer()
+  const port = await new Promise<number | null>((resolve) => {
+    probe.once('error', () => resolve(null))
+    probe.listen(wanted, '127.0.0.1', () => resolve((probe.address() as AddressInfo).port))
+  })
+  if (port === null) return freePort(0)
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}
