@@ -60,7 +60,8 @@ CREATE TABLE `generations` (
 	`fetch_due_at` integer,
 	`fetch_leased_until` integer,
 	`fetches` integer DEFAULT 0 NOT NULL,
-	`fetch_owed` integer DEFAULT false NOT NULL
+	`fetch_owed` integer DEFAULT false NOT NULL,
+	`record_due_at` integer
 );
 --> statement-breakpoint
 CREATE UNIQUE INDEX `generations_idempotency` ON `generations` (`submitted_by`,`idempotency_key`) WHERE idempotency_key is not null;--> statement-breakpoint
@@ -72,6 +73,7 @@ CREATE INDEX `generations_client_track` ON `generations` (`client_track_id`,`id`
 CREATE INDEX `generations_held` ON `generations` (`id`) WHERE status = 'requested' and submission_started_at is null;--> statement-breakpoint
 CREATE INDEX `generations_unanswered` ON `generations` (`id`) WHERE status = 'requested' and submission_started_at is not null;--> statement-breakpoint
 CREATE INDEX `generations_fetch` ON `generations` (`fetch_due_at`) WHERE fetch_due_at is not null;--> statement-breakpoint
+CREATE INDEX `generations_record` ON `generations` (`record_due_at`) WHERE record_due_at is not null;--> statement-breakpoint
 CREATE TABLE `heartbeat` (
 	`id` integer PRIMARY KEY NOT NULL,
 	`at` integer NOT NULL
@@ -126,5 +128,6 @@ CREATE TABLE `offers` (
 	`attempts` integer DEFAULT 0 NOT NULL,
 	`exhausted` integer DEFAULT false NOT NULL,
 	`contradicts` integer DEFAULT false NOT NULL,
+	`unnamed` integer DEFAULT false NOT NULL,
 	PRIMARY KEY(`generation_id`, `source`, `position`, `url`)
 );

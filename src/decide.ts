@@ -3,7 +3,7 @@ import { DEADLINE_FAILURES, fetchDelayMs, isTerminal, type Outcome, type Road, w
 import type { CallbackDecision } from './ledger/schema.ts'
 import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from './ledger/settling.ts'
 import { linkExpiresAt } from './net/expiry.ts'
-import { isNew, placed } from './offers.ts'
+import { isNew, leftOut, placed } from './offers.ts'
 
 /** A message that says nothing of the generation: no answer, or one that cannot be read. */
 export interface Silence {
@@ -63,6 +63,7 @@ function untouched({ generation }: Known, road: Road, at: number): Draft {
     next: settledColumns(generation),
     offers: [],
     report: null,
+    unnamed: null,
     lost: [],
     events: [],
     callbackDecision: 'duplicate',
@@ -179,6 +180,7 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
   const links = placed(known, said.images, draft.road)
   const fresh = links.filter((link) => isNew(known, link))
   draft.offers = fresh.map((link) => offer(link, draft.at, rules))
+  if (draft.road === 'fetch' && said.images.length > 0) draft.unnamed = leftOut(known, said.images)
   if (first) {
     Object.assign(draft.next, { status: 'succeeded', finishedAt: draft.at, failureCode: null, failureMessage: null })
     draft.next.fetchDueAt = draft.next.fetchOwed ? whenSafe(draft, said) : null

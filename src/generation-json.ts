@@ -1,5 +1,5 @@
-import type { ImageRow, NsfwReportRow, TimelineEntry, WholeGeneration } from '../ledger/reading.ts'
-import { redactUrl } from '../net/redact-url.ts'
+import type { ImageRow, NsfwReportRow, TimelineEntry, WholeGeneration } from './ledger/reading.ts'
+import { redactUrl } from './net/redact-url.ts'
 
 const rfc3339 = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
 const failure = (code: string | null, message: string | null) =>

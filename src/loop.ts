@@ -1,6 +1,7 @@
 import { archiveImage, claimDue } from './archive.ts'
 import type { ClaimedImage } from './ledger/archiving.ts'
 import type { Deps } from './ports.ts'
+import { recordDue } from './record.ts'
 import { expireOverdue, reconcileDue } from './reconcile.ts'
 import { sendHeld } from './submit.ts'
 
@@ -8,6 +9,7 @@ import { sendHeld } from './submit.ts'
 const TICK_MS = 200
 const EXPIRE_EVERY_MS = 1000
 const FETCHES_AT_ONCE = 8
+const RECORDS_AT_ONCE = 8
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
 
@@ -26,6 +28,7 @@ export function startLoop(deps: Deps): Loop {
     once(() => sendHeld(deps), failed('sending what is held')),
     once(() => reconcileDue(deps, FETCHES_AT_ONCE), failed('asking for results')),
     once(archiver.fill, failed('claiming images')),
+    once(() => recordDue(deps, RECORDS_AT_ONCE), failed('writing records')),
   ]
   const expire = once(() => expireOverdue(deps), failed('ending what is overdue'))
   let stopping = false

@@ -1,5 +1,6 @@
 import { type OfferedImage, type Road, withoutQuery } from './generation.ts'
-import type { Known, KnownOffer } from './ledger/settling.ts'
+import { isStandingOutput, type Known, type KnownOffer } from './ledger/settling.ts'
+import { redactUrl } from './net/redact-url.ts'
 
 /**
  * Says of each link of a message which image it is one more place for. Outputs are the same when they are equal without
@@ -10,18 +11,29 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
   const positions = outputPositions(known, images, road)
   return images.map((image) => {
     const position = positions.has(image.position) ? positions.get(image.position) : image.position
-    return { ...image, position: position ?? image.position, contradicts: position === null }
+    const one = { ...image, position: position ?? image.position, contradicts: position === null }
+    return isFinal(known, one) ? { ...one, url: redactUrl(image.url) } : one
   })
 }
+
+/** Nobody follows a link to an image that is final: its secrets are of no more use. */
+const isFinal = ({ images }: Known, { source, position, contradicts }: KnownOffer) =>
+  !contradicts && images.some((one) => one.source === source && one.position === position && one.status !== 'pending')
 
 export const isNew = ({ offers }: Known, { url, source, position, contradicts }: KnownOffer) =>
   !offers.some(
     (one) => one.url === url && one.source === source && one.position === position && one.contradicts === contradicts,
   )
 
+/** The known outputs that a message leaves out. */
+export function leftOut({ offers }: Known, images: OfferedImage[]): KnownOffer[] {
+  const named = new Set(images.map(({ url }) => withoutQuery(url)))
+  return offers.filter((offer) => isStandingOutput(offer) && !named.has(withoutQuery(offer.url)))
+}
+
 /** By the index in the message: the position of each output, null where it contradicts what is known. */
 function outputPositions(known: Known, images: OfferedImage[], road: Road) {
-  const outputs = known.offers.filter(({ source, contradicts }) => source === 'output' && !contradicts)
+  const outputs = known.offers.filter(isStandingOutput)
   const suspected = new Set(known.offers.filter(({ contradicts }) => contradicts).map(({ url }) => withoutQuery(url)))
   let free = 1 + Math.max(-1, ...known.images.map(({ position }) => position))
   const positions = new Map<number, number | null>()

@@ -9,7 +9,7 @@ import { firstIdAt, uuidTime } from '../uuid.ts'
 import { type AuthEnv, holds, requires } from './auth.ts'
 import { readBody } from './body.ts'
 import { readQuery, takesNoQuery } from './fields.ts'
-import { generationJson, timelineJson } from './generation-json.ts'
+import { generationJson, timelineJson } from '../generation-json.ts'
 import { imageRoutes } from './images.ts'
 import { readInpaintRequest } from './inpaint-request.ts'
 

@@ -128,5 +128,4 @@ async function read(deps: Deps, { objectKey }: ArchivedImage, range: ByteRange |
 }
 
 /** Health says so once a minute: no error in the log for each client that asks. */
-const away = () =>
-  problem(new AppError('unavailable', 'The object store does not answer.', { retryAfterSeconds: 5 }))
+const away = () => problem(new AppError('unavailable', 'The object store does not answer.', { retryAfterSeconds: 5 }))

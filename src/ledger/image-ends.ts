@@ -14,6 +14,10 @@ export const deriveArchive = statement<{ id: string; now: number }>(sql`
       when generations.archive_status in ('none', 'pending') and derived.status <> 'none' then ${value('now')}
       else archived_at end,
     archive_status = derived.status,
+    record_due_at = case
+      when derived.status = 'pending' then null
+      when generations.status in ('succeeded', 'failed') then ${value('now')}
+      else record_due_at end,
     fetch_due_at = case
       when fetch_owed and fetch_due_at is null and provider_id is not null and derived.status <> 'pending' then ${value('now')}
       else fetch_due_at end

@@ -1,5 +1,6 @@
 import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core'
 import { archiving } from './archiving.ts'
+import { recording } from './recording.ts'
 import { reading } from './reading.ts'
 import { retrying } from './retrying.ts'
 import type * as schema from './schema.ts'
@@ -22,6 +23,7 @@ export const createLedger = (driver: LedgerDriver) => ({
   ...settling(driver),
   ...archiving(driver),
   ...retrying(driver),
+  ...recording(driver),
   ...reading(driver),
 })
 

@@ -146,5 +146,6 @@ const offerEntry = (row: typeof offers.$inferSelect): TimelineEntry => ({
     by: row.by,
     expires_at: new Date(row.expiresAt).toISOString(),
     contradicts: row.contradicts,
+    unnamed: row.unnamed,
   },
 })

@@ -55,6 +55,8 @@ export const generations = sqliteTable(
     fetches: integer().notNull().default(0),
     /** One answered fetch is owed although the generation may have ended. */
     fetchOwed: integer('fetch_owed', { mode: 'boolean' }).notNull().default(false),
+    /** When the bucket is owed a record of this generation: since it became final, or changed after that. */
+    recordDueAt: integer('record_due_at'),
   },
   (t) => [
     uniqueIndex('generations_idempotency')
@@ -76,6 +78,9 @@ export const generations = sqliteTable(
     index('generations_fetch')
       .on(t.fetchDueAt)
       .where(sql`fetch_due_at is not null`),
+    index('generations_record')
+      .on(t.recordDueAt)
+      .where(sql`record_due_at is not null`),
   ],
 )
 
@@ -137,6 +142,8 @@ export const offers = sqliteTable(
     exhausted: integer({ mode: 'boolean' }).notNull().default(false),
     /** Named by a message that contradicted an earlier success: kept as evidence, never fetched. */
     contradicts: integer({ mode: 'boolean' }).notNull().default(false),
+    /** An output that the last answered fetch did not name. */
+    unnamed: integer({ mode: 'boolean' }).notNull().default(false),
   },
   (t) => [primaryKey({ columns: [t.generationId, t.source, t.position, t.url] })],
 )

@@ -73,6 +73,8 @@ export interface Decision {
   next: Settled
   offers: NewOffer[]
   report: NsfwReport | null
+  /** The outputs that an answered fetch left out; null where there was none. */
+  unnamed: KnownOffer[] | null
   /** Parked images for which no fresh link came. */
   lost: Pick<KnownImage, 'source' | 'position'>[]
   events: { event: EventName; detail: Record<string, unknown> }[]
@@ -89,7 +91,10 @@ const decided = statement<Record<string, unknown>, { id: string }>(sql`
     meta = ${value('meta')}, tip = ${value('tip')}, webhook_status = ${value('webhookStatus')},
     failure_code = ${value('failureCode')}, failure_message = ${value('failureMessage')},
     nsfw_verdict = ${value('nsfwVerdict')}, nsfw_disputed = ${value('nsfwDisputed')},
-    fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')}
+    fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')},
+    record_due_at = case
+      when ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
+      else record_due_at end
   where id = ${value('id')} and version = ${value('version')} returning id`)
 
 const adopted = statement<{ id: string; requestedAt: number }>(sql`
@@ -133,6 +138,10 @@ const offeredPlaces = statement<Record<string, unknown>>(sql`
     value ->> 'expiresAt', value ->> 'contradicts'
   from json_each(${value('offers')}) where changes() > 0
   on conflict (generation_id, source, position, url) do update set contradicts = min(contradicts, excluded.contradicts)`)
+
+const unnamed = statement<Record<string, unknown>>(sql`
+  update offers set unnamed = url in (select value from json_each(${value('urls')}))
+  where generation_id = ${value('generationId')} and source = 'output' and not contradicts and changes() > 0`)
 
 const parkedLost = statement<Record<string, unknown>>(sql`
   update images set status = 'lost', leased_until = null
@@ -224,9 +233,10 @@ export function settling({ db, atomically }: LedgerDriver) {
   }
 }
 
-const decidedBy = ({ generation }: Known, { next }: Decision) =>
+const decidedBy = ({ generation }: Known, { next, at }: Decision) =>
   bind(decided, {
     ...next,
+    at,
     id: generation.id,
     version: generation.version,
     meta: next.meta && JSON.stringify(next.meta),
@@ -250,6 +260,8 @@ function consequences(known: Known, decision: Decision): Bound[] {
       }),
     )
   if (decision.events.length > 0) list.push(bind(noted, { ...common, events: JSON.stringify(decision.events) }))
+  if (decision.unnamed && known.offers.some(isStandingOutput))
+    list.push(bind(unnamed, { ...common, urls: JSON.stringify(decision.unnamed.map(({ url }) => url)) }))
   return [...list, ...imageConsequences(known, decision, common)]
 }
 
@@ -268,6 +280,9 @@ function imageConsequences(
   if (road === 'reply') list.push(bind(openGate, {}))
   return list
 }
+
+/** Whether a message that nothing contradicted offered it as an output. */
+export const isStandingOutput = ({ source, contradicts }: KnownOffer) => source === 'output' && !contradicts
 
 /** One place an image, the one that dies first, as the place to try next. */
 function soonestOfEach(offered: NewOffer[]) {

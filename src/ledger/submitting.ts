@@ -119,7 +119,7 @@ const noteAbandoned = statement<{ ids: string; now: number }>(sql`
 /** Whatever was still open when its time was up, by what it was waiting for. */
 const expire = statement<{ before: string; now: number }, { id: string }>(sql`
   update generations set version = version + 1, status = 'failed', finished_at = ${value('now')},
-    fetch_due_at = null, fetch_leased_until = null, fetch_owed = 0,
+    fetch_due_at = null, fetch_leased_until = null, fetch_owed = 0, record_due_at = ${value('now')},
     failure_code = case status when 'requested' then 'rate_limited' when 'unconfirmed' then 'submission_unconfirmed' else 'no_result' end,
     failure_message = case status
       when 'requested' then 'The provider had no room for the request before the deadline.'
