@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { ImageFailure } from './errors.ts'
+import { ImageFailure, LedgerUnavailable } from './errors.ts'
 import { retryDelayMs } from './generation.ts'
 import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from './ledger/archiving.ts'
 import { pictureBytes } from './net/base64.ts'
@@ -51,7 +51,20 @@ export async function archiveImage(deps: Deps, image: ClaimedImage): Promise<voi
   deps.wake()
 }
 
-async function keep(deps: Deps, image: ClaimedImage, object: KeptObject, place: Place, places: Place[]) {
+/**
+ * The bytes are stored, and their link may be dead the next minute: while the ledger cannot take that, it is kept in memory
+ * and tried again for as long as the lease lasts.
+ */
+async function keep(deps: Deps, image: ClaimedImage, object: KeptObject, place: Place, places: Place[]): Promise<void> {
+  try {
+    await noteKept(deps, image, object, place, places)
+  } catch (error) {
+    if (!(error instanceof LedgerUnavailable) || deps.now() >= image.leasedUntil) throw error
+    deps.later(1000, () => keep(deps, image, object, place, places))
+  }
+}
+
+async function noteKept(deps: Deps, image: ClaimedImage, object: KeptObject, place: Place, places: Place[]) {
   const at = deps.now()
   for (const { source, position } of await deps.ledger.archived(image, place, object, places, at))
     deps.log('info', 'image archived', {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
-import { ImageFailure } from '../src/errors.ts'
+import { ImageFailure, LedgerUnavailable } from '../src/errors.ts'
 import { absent, hanging, offered } from './archiving.ts'
 import { happened, LINK, OTHER_LINK, png, shown, success, withoutJitter, world } from './world.ts'
 
@@ -132,4 +132,22 @@ describe('a lease', () => {
 
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
+})
+
+it('keeps an image whose bytes are stored although the ledger cannot take that at once, without another download', async () => {
+  const here = world()
+  const id = await offered(here, { output: [LINK] })
+  here.cdn.pages.set(LINK, await png('red'))
+  const { archived } = here.deps.ledger
+  here.deps.ledger.archived = () => {
+    here.deps.ledger.archived = archived
+    return Promise.reject(new LedgerUnavailable(new Error('database is locked')))
+  }
+
+  await archiveDue(here.deps, 1)
+  expect((await shown(here, id)).images[0]?.status).toBe('pending')
+  await here.idle()
+
+  expect((await shown(here, id)).images[0]?.status).toBe('archived')
+  expect(here.cdn.gets).toEqual([LINK])
 })
