@@ -116,26 +116,27 @@ const noteAbandoned = statement<{ ids: string; now: number }>(sql`
   select value, ${value('now')}, 'replied', '{"status":"unreadable","reason":"the service stopped before the reply"}'
   from json_each(${value('ids')})`)
 
-/** Whatever was still open when its time was up, by what it was waiting for. */
+/** What is still open when its time is up, some at a time, and how it fails by what it was waiting for. */
+const isOverdue = sql`id < ${value('before')} and ((${HELD}) or status = 'unconfirmed' or status = 'processing')`
+const overdue = sql`select id from generations where ${isOverdue} order by id limit 500`
+const expiryCode = sql.raw(
+  `case status when 'requested' then 'rate_limited' when 'unconfirmed' then 'submission_unconfirmed' else 'no_result' end`,
+)
+const expiryMessage = sql.raw(`case status
+  when 'requested' then 'The provider had no room for the request before the deadline.'
+  when 'unconfirmed' then 'The request was sent, and nothing was heard of it before the deadline.'
+  else 'The provider had no result before the deadline.' end`)
+
+const noteExpired = statement<{ before: string; now: number }>(sql`
+  insert into events (generation_id, at, event, detail)
+  select id, ${value('now')}, 'failed', json_object('code', ${expiryCode}, 'message', ${expiryMessage})
+  from generations where id in (${overdue})`)
+
 const expire = statement<{ before: string; now: number }, { id: string }>(sql`
   update generations set version = version + 1, status = 'failed', finished_at = ${value('now')},
-    fetch_due_at = null, fetch_leased_until = null, fetch_owed = 0, record_due_at = ${value('now')},
-    failure_code = case status when 'requested' then 'rate_limited' when 'unconfirmed' then 'submission_unconfirmed' else 'no_result' end,
-    failure_message = case status
-      when 'requested' then 'The provider had no room for the request before the deadline.'
-      when 'unconfirmed' then 'The request was sent, and nothing was heard of it before the deadline.'
-      else 'The provider had no result before the deadline.' end
-  where id in (
-    select id from generations where id < ${value('before')}
-      and ((${HELD}) or status = 'unconfirmed' or status = 'processing') limit 500)
-  returning id`)
-
-const noteExpired = statement<{ now: number }>(sql`
-  insert into events (generation_id, at, event, detail)
-  select id, ${value('now')}, 'failed', json_object('code', failure_code, 'message', failure_message)
-  from generations where status = 'failed' and finished_at = ${value('now')} and changes() > 0
-    and failure_code in ('rate_limited', 'submission_unconfirmed', 'no_result')
-    and not exists (select 1 from events e where e.generation_id = generations.id and e.event = 'failed' and e.at = ${value('now')})`)
+    failure_code = ${expiryCode}, failure_message = ${expiryMessage},
+    fetch_due_at = null, fetch_leased_until = null, fetch_owed = 0, record_due_at = ${value('now')}
+  where id in (${overdue}) returning id`)
 
 const beat = statement<{ now: number }>(sql`
   insert into heartbeat (id, at) values (1, ${value('now')}) on conflict (id) do update set at = excluded.at`)
@@ -151,6 +152,7 @@ export function submitting({ db, atomically }: LedgerDriver) {
     .prepare()
   const theGate = db.select().from(gate).prepare()
   const someHeld = db.select({ id: generations.id }).from(generations).where(WAITING).limit(1).prepare()
+  const someOverdue = db.select({ id: generations.id }).from(generations).where(isOverdue).limit(1).prepare()
   const outValues = ({ maxInFlight, now }: InFlightRule) => ({
     maxInFlight,
     now,
@@ -214,7 +216,8 @@ export function submitting({ db, atomically }: LedgerDriver) {
 
     /** Ends what was requested before the id `before` and is still open. Some at a time: repeat until none is left. */
     expired: async (before: string, now: number) => {
-      const [rows] = await atomically([bind(expire, { before, now }), bind(noteExpired, { now })])
+      if (!(await someOverdue.get({ before }))) return []
+      const [, rows] = await atomically([bind(noteExpired, { before, now }), bind(expire, { before, now })])
       return rows.map(({ id }) => id)
     },
 
