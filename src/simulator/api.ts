@@ -1,10 +1,10 @@
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono, type Context } from 'hono'
-import type { Job } from './jobs.ts'
+import { describe, firstHalf, statusOf, type Answer } from './answer.ts'
+import { fetchAnswer } from './fetch-answers.ts'
 import { Refusal } from './refusal.ts'
-import { result, tryLater } from './replies.ts'
-import { checkKey, submit, type Reply } from './submit.ts'
+import { checkKey, submit } from './submit.ts'
 import type { World } from './world.ts'
 
 interface Env {
@@ -22,10 +22,10 @@ export function api(world: World) {
       const body = await readJson(c)
       return send(c, await submit(world, { body, key: readKey(c, body), replied }))
     })
-    .post(`${IMAGES}/fetch/:id`, async (c) => c.json(fetched(world, c, await readJson(c), c.req.param('id'))))
+    .post(`${IMAGES}/fetch/:id`, async (c) => send(c, fetched(world, c, await readJson(c), c.req.param('id'))))
     .post(`${IMAGES}/fetch`, async (c) => {
       const body = await readJson(c)
-      return c.json(fetched(world, c, body, field(body, 'request_id')))
+      return send(c, fetched(world, c, body, field(body, 'request_id')))
     })
     .get('/simulator/journal', (c) => c.json(world.journal.submissions()))
     .notFound((c) => c.json(new Refusal(`The simulator has no ${c.req.method} ${c.req.path}.`).body, 404))
@@ -39,28 +39,32 @@ export function api(world: World) {
 function fetched(world: World, c: Context<Env>, body: unknown, id: unknown) {
   checkKey(world, readKey(c, body))
   const job = world.jobs.find(id)
-  world.log(`fetch ${JSON.stringify(id)}: ${job?.submission.state ?? 'no such id'}`)
+  if (!job) world.log(`fetch ${JSON.stringify(id)}: no such id`)
   if (!job) throw new Refusal('The requested image was not found.')
-  job.submission.fetches.push({ at: world.now(), status: job.submission.state })
+  const answer = fetchAnswer(world, job)
+  job.submission.fetches.push({ at: world.now(), code: answer.code, status: statusOf(answer) })
   world.journal.changed()
-  return answerOf(job)
+  world.log(`fetch ${job.id}: ${describe(answer)}`)
+  return answer
 }
 
-function answerOf(job: Job) {
-  return job.submission.state === 'processing' ? tryLater : result(job)
-}
-
-function send(c: Context<Env>, reply: Reply) {
-  if (reply.kind === 'json') return c.json(reply.body, reply.code)
-  if (reply.kind === 'page')
-    return c.html(`<html><title>${reply.code}</title><h1>Something went wrong</h1></html>`, reply.code)
-  return cut(c, JSON.stringify(reply.body))
+function send(c: Context<Env>, answer: Answer) {
+  switch (answer.kind) {
+    case 'json':
+      return c.json(answer.body, answer.code)
+    case 'page':
+      return c.html(`<html><title>${answer.code}</title><h1>Something went wrong</h1></html>`, answer.code)
+    case 'text':
+      return c.body(answer.text, answer.code, { 'content-type': 'application/json' })
+    case 'cut':
+      return cut(c, JSON.stringify(answer.body))
+  }
 }
 
 function cut(c: Context<Env>, json: string) {
   const { outgoing } = c.env
   outgoing.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) })
-  outgoing.write(json.slice(0, json.length / 2), () => outgoing.destroy())
+  outgoing.write(firstHalf(json), () => outgoing.destroy())
   return RESPONSE_ALREADY_SENT
 }
 

@@ -1,14 +1,13 @@
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { REMEMBERED, type Link, type Submission } from './journal.ts'
 import type { Knobs } from './knobs.ts'
+import { makeLinks } from './offers.ts'
 import type { InpaintRequest } from './request.ts'
 import type { World } from './world.ts'
 
-const EXTENSION = { png: 'png', jpeg: 'jpg', webp: 'webp' } as const
-
 /** An accepted submission. What became of it so far is in `submission`. */
 export interface Job {
-  id: number
+  id: number | string
   request: InpaintRequest
   knobs: Knobs
   /** As asked, else random in 32 bits: half of them are above 2^31. */
@@ -16,10 +15,16 @@ export interface Job {
   submission: Submission
 }
 
+/** A link that was handed out, and the job that it belongs to. */
+export interface Offer {
+  job: Job
+  link: Link
+}
+
 /** Every job that is remembered, and where its links lead. */
 export class Jobs {
-  readonly #byId = new Map<number, Job>()
-  readonly #byUrl = new Map<string, { job: Job; link: Link }>()
+  readonly #byId = new Map<string, Job>()
+  readonly #byUrl = new Map<string, Offer>()
   #nextId: number
   #unfinished = 0
 
@@ -34,7 +39,7 @@ export class Jobs {
 
   /** The job of a provider id, as number or as text. */
   find(id: unknown) {
-    return this.#byId.get(Number(id))
+    return this.#byId.get(String(id))
   }
 
   offered(url: string) {
@@ -42,11 +47,12 @@ export class Jobs {
   }
 
   accept(world: World, submission: Submission, request: InpaintRequest, knobs: Knobs): Job {
-    const job = { id: this.#nextId++, request, knobs, seed: request.seed ?? randomInt(2 ** 32), submission }
-    submission.providerId = job.id
+    const id = knobs.id === 'text' ? textId() : this.#nextId++
+    const job = { id, request, knobs, seed: request.seed ?? randomInt(2 ** 32), submission }
+    submission.providerId = id
     submission.state = 'processing'
-    if (knobs.result === 'images') submission.links = links(world, request.samples, knobs)
-    this.#byId.set(job.id, job)
+    submission.links = makeLinks(world, request.samples, knobs)
+    this.#byId.set(String(id), job)
     for (const link of submission.links) this.#byUrl.set(link.url, { job, link })
     this.#unfinished++
     this.#forgetOldest()
@@ -64,16 +70,12 @@ export class Jobs {
   #forgetOldest() {
     const [oldest] = this.#byId.values()
     if (!oldest || this.#byId.size <= REMEMBERED) return
-    this.#byId.delete(oldest.id)
+    this.#byId.delete(String(oldest.id))
     for (const link of oldest.submission.links) this.#byUrl.delete(link.url)
   }
 }
 
-function links(world: World, samples: number, knobs: Knobs): Link[] {
-  const name = randomUUID()
-  const path = (position: number) => `/generations/${position}-${name}.${EXTENSION[knobs.format]}`
-  const on = (source: Link['source'], origin: string) =>
-    Array.from({ length: samples }, (_, position) => ({ source, position, url: origin + path(position), gets: [] }))
-  const mirrored = knobs.proxies !== 'none' && knobs.proxies !== 'identical'
-  return [...on('output', world.origins.output), ...(mirrored ? on('proxy', world.origins.proxy) : [])]
+// As in the documented sample, abc123-def456.
+function textId() {
+  return `${randomBytes(3).toString('hex')}-${randomBytes(3).toString('hex')}`
 }

@@ -2,7 +2,7 @@
 export interface Delivery {
   /** Milliseconds since the epoch, when the answer was in or given up. */
   at: number
-  status: 'success' | 'failed'
+  status: 'success' | 'failed' | 'processing'
   /** The HTTP status that the webhook answered; null where it answered nothing. */
   answer: number | null
   /** Why there is no answer. */
@@ -13,7 +13,12 @@ export interface Delivery {
 export interface Link {
   source: 'output' | 'proxy'
   position: number
+  /** Links of one job that have it in common show the same. */
+  picture: number
+  /** Without what signs it. */
   url: string
+  /** Named only where a message is to contradict the result. */
+  other: boolean
   gets: number[]
 }
 
@@ -26,13 +31,13 @@ export interface Submission {
   state: 'refused' | 'processing' | 'success' | 'failed'
   endedAt: number | null
   /** Null for what was refused. */
-  providerId: number | null
-  /** The HTTP code and the status in the body (null for a page), or `cut`; null while it is still unanswered. */
+  providerId: number | string | null
+  /** The HTTP code and the status in the body (null where there is none), or `cut`; null while it is still unanswered. */
   reply: { code: number; status: string | null } | 'cut' | null
   links: Link[]
   callbacks: Delivery[]
-  /** What each fetch of it was answered. */
-  fetches: { at: number; status: string }[]
+  /** What each fetch of it was answered; status is as in `reply`. */
+  fetches: { at: number; code: number; status: string | null }[]
 }
 
 /** So many submissions are remembered; older ones are forgotten, with their links. */

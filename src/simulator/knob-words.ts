@@ -1,5 +1,8 @@
+import type { Amount } from './knob-kinds.ts'
 import { KNOBS, knobNames, type KnobName, type Knobs } from './knobs.ts'
 import { Refusal } from './refusal.ts'
+
+type Value = Knobs[KnobName]
 
 // A group without `=` is left alone: image models read [words] as weights.
 const GROUP = /\[([^[\]]*=[^[\]]*)\]/g
@@ -19,19 +22,23 @@ export function readKnobs(prompt: string | null, defaults: Knobs): Knobs {
 }
 
 /** The value of one knob, from text. Throws Refusal, naming what is allowed. */
-export function readKnob(name: KnobName, text: string): string | number {
+export function readKnob(name: KnobName, text: string): Value {
   const knob = KNOBS[name]
-  if (knob.kind === 'choice') {
-    const allowed: string[] = knob.values.map(([value]) => value)
-    if (allowed.includes(text)) return text
+  if (knob.kind === 'amount') return readAmount(name, knob, text)
+  const words = knob.kind === 'sequence' ? text.split('+') : [text]
+  const allowed: string[] = knob.values.map(([value]) => value)
+  if (!words.every((word) => allowed.includes(word)))
     throw new Refusal(`${name}=${text} is not known to the simulator. Allowed: ${allowed.join(', ')}.`)
-  }
-  const value = text === '' ? NaN : Number(text)
-  if (value >= knob.min && value <= knob.max) return value
-  throw new Refusal(`${name}=${text} is not a number from ${knob.min} to ${knob.max} (${knob.unit}).`)
+  return (knob.kind === 'sequence' ? words : text) as Value
 }
 
-function readWord(word: string): [KnobName, string | number] {
+function readAmount(name: KnobName, { min, max, unit }: Amount, text: string) {
+  const value = text === '' ? NaN : Number(text)
+  if (value >= min && value <= max) return value
+  throw new Refusal(`${name}=${text} is not a number from ${min} to ${max} (${unit}).`)
+}
+
+function readWord(word: string): [KnobName, Value] {
   const [name, ...value] = word.split('=')
   const known = knobNames.find((each) => each === name)
   if (known && value.length > 0) return [known, readKnob(known, value.join('='))]
@@ -39,6 +46,6 @@ function readWord(word: string): [KnobName, string | number] {
 }
 
 // Each value was read by the knob of that name, which is more than the type checker can follow.
-function toKnobs(entries: [KnobName, string | number][]): Knobs {
+function toKnobs(entries: [KnobName, Value][]): Knobs {
   return Object.fromEntries(entries) as Knobs
 }

@@ -1,30 +1,38 @@
 import { Hono } from 'hono'
 import type { Gallery } from './gallery.ts'
-import type { Job } from './jobs.ts'
 import type { Link } from './journal.ts'
+import { NOT_FOUND, show } from './show.ts'
 import type { World } from './world.ts'
 
-const NOT_FOUND = '<html><title>404 Not Found</title><h1>Not Found</h1></html>'
+const PIECES = 20
 
-/** The host of one kind of links: pictures where a link is alive, a page with 404 where it is not, or not yet. */
+/** The host of one kind of links: what each shows, at the pace that was asked for. */
 export function links(world: World, gallery: Gallery, source: Link['source']) {
   return new Hono().get('*', async (c) => {
-    const offered = world.jobs.offered(world.origins[source] + c.req.path)
-    const picture =
-      offered && isAlive(world, offered.job, source) ? await gallery.picture(offered.job, offered.link.position) : null
-    if (offered && c.req.method === 'GET') {
-      offered.link.gets.push(picture ? 200 : 404)
+    const offer = world.jobs.offered(world.origins[source] + c.req.path)
+    const shown = offer ? await show(world, gallery, offer, new URL(c.req.url)) : NOT_FOUND
+    if (offer && c.req.method === 'GET') {
+      offer.link.gets.push(shown.code)
       world.journal.changed()
     }
-    world.log(`${c.req.method} ${source} ${c.req.path}: ${picture ? 200 : 404}`)
-    return offered && picture
-      ? c.body(picture, 200, { 'content-type': `image/${offered.job.knobs.format}` })
-      : c.html(NOT_FOUND, 404)
+    world.log(`${c.req.method} ${source} ${c.req.path}: ${shown.code}`)
+    const seconds = offer && shown.code === 200 ? offer.job.knobs.slow : 0
+    const bytes = Buffer.from(shown.body)
+    const headers = { 'content-type': shown.type, 'content-length': String(bytes.length) }
+    return c.body(paced(world, bytes, seconds), shown.code, headers)
   })
 }
 
-function isAlive(world: World, { knobs, submission }: Job, source: Link['source']) {
-  if (submission.endedAt === null) return false
-  const fate = source === 'output' ? knobs.outputs : knobs.proxies
-  return fate === 'ok' || (fate === 'late' && world.now() >= submission.endedAt + knobs.late * 1000)
+function paced(world: World, bytes: Buffer<ArrayBuffer>, seconds: number) {
+  return seconds === 0 ? bytes : ReadableStream.from(pieces(world, bytes, seconds))
+}
+
+async function* pieces(world: World, bytes: Buffer<ArrayBuffer>, seconds: number) {
+  const size = Math.ceil(bytes.length / PIECES)
+  for (let from = 0; from < bytes.length; from += size) {
+    await world.background.sleep(seconds / PIECES).catch(() => {})
+    // A body that throws would be printed by @hono/node-server; the connection is closed as well.
+    if (world.background.over) return
+    yield bytes.subarray(from, from + size)
+  }
 }

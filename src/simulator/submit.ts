@@ -1,18 +1,13 @@
+import { describe, json, statusOf, type Answer } from './answer.ts'
 import { callBack } from './callbacks.ts'
 import type { Job } from './jobs.ts'
 import type { Submission } from './journal.ts'
 import { readKnobs } from './knob-words.ts'
 import type { Knobs } from './knobs.ts'
 import { Refusal } from './refusal.ts'
-import { failed, processing, result, tooMany } from './replies.ts'
 import { readRequest, type InpaintRequest } from './request.ts'
+import { acceptance, refusal } from './submission-answers.ts'
 import type { World } from './world.ts'
-
-/** What a submission is answered: JSON, a page of HTML, or only the first half of some JSON. */
-export type Reply =
-  | { kind: 'json'; code: 200 | 400 | 429; body: { status: string } }
-  | { kind: 'page'; code: 500 | 503 }
-  | { kind: 'cut'; body: object }
 
 interface Asked {
   body: unknown
@@ -21,14 +16,11 @@ interface Asked {
   replied: Promise<void>
 }
 
-// The number of the documented sample, for a 429 that was asked for.
-const DOCUMENTED_MAX_QUEUED = 5
-
 /** Takes a submission, keeps its promise or breaks it as its knobs say, and answers. */
-export async function submit(world: World, asked: Asked): Promise<Reply> {
+export async function submit(world: World, asked: Asked): Promise<Answer> {
   const submission = world.journal.received(entry(world, asked.body))
   const reply = await answer(world, submission, asked)
-  submission.reply = reply.kind === 'cut' ? 'cut' : { code: reply.code, status: said(reply) }
+  submission.reply = reply.kind === 'cut' ? 'cut' : { code: reply.code, status: statusOf(reply) }
   world.journal.changed()
   world.log(`inpaint ${submission.providerId ?? 'refused'} ${JSON.stringify(submission.trackId)}: ${describe(reply)}`)
   return reply
@@ -40,28 +32,18 @@ export function checkKey(world: World, key: string) {
   if (world.key !== undefined && key !== world.key) throw new Refusal('Invalid API key')
 }
 
-async function answer(world: World, submission: Submission, asked: Asked): Promise<Reply> {
+async function answer(world: World, submission: Submission, asked: Asked): Promise<Answer> {
   try {
     checkKey(world, asked.key)
     const request = readRequest(asked.body)
     const knobs = readKnobs(request.prompt, world.knobs)
-    const reply = refused(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
+    const reply = refusal(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
     await world.background.sleep(knobs.reply_delay)
     return reply
   } catch (error) {
-    if (error instanceof Refusal) return { kind: 'json', code: 200, body: error.body }
+    if (error instanceof Refusal) return json(error.body)
     throw error
   }
-}
-
-function refused(world: World, knobs: Knobs): Reply | undefined {
-  if (knobs.reply === 'error')
-    return { kind: 'json', code: 200, body: new Refusal('Something went wrong, as the prompt asked for.').body }
-  if (knobs.reply === 'failed') return { kind: 'json', code: 200, body: failed('') }
-  if (knobs.reply === '503') return { kind: 'page', code: 503 }
-  if (knobs.reply !== '429' && world.jobs.unfinished < world.maxQueued) return undefined
-  const maxQueued = Number.isFinite(world.maxQueued) ? world.maxQueued : DOCUMENTED_MAX_QUEUED
-  return { kind: 'json', code: 429, body: tooMany(maxQueued, knobs.retry_after) }
 }
 
 async function accepted(
@@ -70,28 +52,20 @@ async function accepted(
   request: InpaintRequest,
   knobs: Knobs,
   replied: Promise<void>,
-): Promise<Reply> {
+): Promise<Answer> {
   const job = world.jobs.accept(world, submission, request, knobs)
-  if (knobs.result === 'never') return replyTo(world, job)
+  if (knobs.result === 'never') return acceptance(world, job)
   const ended = end(world, job)
   const told = ended.then(() => callBack(world, job, replied))
   world.background.run(told)
   if (knobs.callback === 'early') await told
   if (knobs.reply === 'success') await ended
-  return replyTo(world, job)
+  return acceptance(world, job)
 }
 
 async function end(world: World, job: Job) {
   await world.background.sleep(job.knobs.delay)
   world.jobs.ended(world, job)
-}
-
-function replyTo(world: World, job: Job): Reply {
-  const { reply } = job.knobs
-  if (reply === '500') return { kind: 'page', code: 500 }
-  if (reply === 'success') return { kind: 'json', code: 200, body: result(job) }
-  const body = processing(world, job, reply === 'queued' ? 'queued' : 'processing')
-  return reply === 'cut' ? { kind: 'cut', body } : { kind: 'json', code: reply === '400' ? 400 : 200, body }
 }
 
 function entry(world: World, body: unknown): Submission {
@@ -108,12 +82,4 @@ function entry(world: World, body: unknown): Submission {
     callbacks: [],
     fetches: [],
   }
-}
-
-function said(reply: Reply) {
-  return reply.kind === 'json' ? reply.body.status : null
-}
-
-function describe(reply: Reply) {
-  return reply.kind === 'cut' ? 'the connection was cut' : `${reply.code} ${said(reply) ?? 'a page of HTML'}`
 }

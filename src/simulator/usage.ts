@@ -60,5 +60,6 @@ function describeKnob(name: KnobName) {
   const knob = KNOBS[name]
   if (knob.kind === 'amount') return `${name}=${knob.min}..${knob.max}   ${knob.unit} ${knob.about} (${knob.fallback})`
   const values = knob.values.map(([value, meaning]) => `  ${value.padEnd(12)}${meaning}`)
-  return [`${name}   ${knob.about} (${knob.fallback})`, ...values].join('\n')
+  const fallback = knob.kind === 'sequence' ? knob.fallback.join('+') : knob.fallback
+  return [`${name}   ${knob.about} (${fallback})`, ...values].join('\n')
 }

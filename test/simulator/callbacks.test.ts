@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { callbacks, fetchResult, inpaint, start, webhook } from './client.ts'
+import { callbacks, download, fetchResult, inpaint, start, webhook } from './client.ts'
 
 it('tells the webhook what a fetch tells, and the track_id', async () => {
   const [simulator, hook] = [await start(), await webhook()]
@@ -67,6 +67,63 @@ it('short: the callback leaves out mirrors and verdict, and a fetch has them', a
   await callbacks(simulator, 1)
   expect(Object.keys(hook.received[0] ?? {})).toEqual(['status', 'id', 'output', 'generationTime', 'track_id', 'meta'])
   expect(await fetchResult(simulator, id)).toHaveProperty('nsfw_content_detected', true)
+})
+
+it('bare: the callback does not say whose it is', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  const { future_links } = await inpaint(simulator, '[callback_body=bare]', { webhook: hook.url, track_id: 'mine' })
+  await callbacks(simulator, 1)
+  expect(hook.received).toEqual([{ status: 'success', output: future_links }])
+})
+
+it('says one thing after the other, in the order of callback_says', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  const words = '[callback_says=processing+result+failed+processing]'
+  const { id } = await inpaint(simulator, words, { webhook: hook.url, track_id: 'mine' })
+  const sent = await callbacks(simulator, 4)
+  expect(sent.map(({ status }) => status)).toEqual(['processing', 'success', 'failed', 'processing'])
+  expect(hook.received.map(({ status }) => status)).toEqual(['processing', 'success', 'failed', 'processing'])
+  expect(hook.received).toMatchObject(Array.from({ length: 4 }, () => ({ id, track_id: 'mine' })))
+  expect(await fetchResult(simulator, id)).toMatchObject({ status: 'success' })
+})
+
+it('other: a callback names other pictures than the one before, as alive as those', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  const { future_links } = await inpaint(simulator, '[callback_says=result+other]', { webhook: hook.url, samples: 2 })
+  await callbacks(simulator, 2)
+  const [first = [], second = []] = hook.received.map(({ output }) => output)
+  expect(first).toEqual(future_links)
+  expect(second).toHaveLength(2)
+  expect(first).not.toContain(second[0])
+  const [one, other] = await Promise.all([download(first[0]), download(second[0])])
+  expect(one.equals(other)).toBe(false)
+})
+
+it('doubled: so is each of several callbacks, also where links are signed anew by every message', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  await inpaint(simulator, '[callback=doubled callback_says=failed+result signed=amz]', { webhook: hook.url })
+  await callbacks(simulator, 4)
+  expect(hook.received.map(({ status }) => status)).toEqual(['failed', 'failed', 'success', 'success'])
+  expect(hook.received[3]).toEqual(hook.received[2])
+})
+
+it('waits for callback_delay before the first callback, and for callback_gap before the next', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  const words = '[callback_says=processing+result callback_delay=0.1 callback_gap=0.2]'
+  await inpaint(simulator, words, { webhook: hook.url })
+  const [first, second] = await callbacks(simulator, 2)
+  const endedAt = simulator.submissions()[0]?.endedAt ?? 0
+  expect((first?.at ?? 0) - endedAt).toBeGreaterThanOrEqual(95)
+  expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(195)
+})
+
+it('calls itself JSON, or text/plain where callback_type asks for it', async () => {
+  const [simulator, hook] = [await start(), await webhook()]
+  await inpaint(simulator, null, { webhook: hook.url })
+  await callbacks(simulator, 1)
+  await inpaint(simulator, '[callback_type=text]', { webhook: hook.url })
+  await simulator.until((all) => all[1]?.callbacks.length)
+  expect(hook.types).toEqual(['application/json', 'text/plain'])
 })
 
 it('delivers once whatever the answer, and again until a 2xx where callback_tries asks for it', async () => {

@@ -47,15 +47,29 @@ export async function inpaint(simulator: Simulator, prompt: string | null, field
   return read(await send(simulator, prompt, fields))
 }
 
-export async function fetchResult(simulator: Simulator, id: number) {
-  return read(await post(`${simulator.apiUrl}/api/v6/images/fetch/${id}`, { key: 'a-key' }))
+export function ask(simulator: Simulator, id: number | string) {
+  return post(`${simulator.apiUrl}/api/v6/images/fetch/${id}`, { key: 'a-key' })
+}
+
+export async function fetchResult(simulator: Simulator, id: number | string) {
+  return read(await ask(simulator, id))
 }
 
 /** Asks for images and waits for the job's end. */
 export async function generate(simulator: Simulator, prompt: string, fields: object = {}) {
+  return fetchResult(simulator, await finished(simulator, prompt, fields))
+}
+
+/** Asks for images, waits for the job's end, and gives the id. */
+export async function finished(simulator: Simulator, prompt: string, fields: object = {}) {
   const { id } = await inpaint(simulator, prompt, fields)
   await simulator.until((all) => all.some((each) => each.providerId === id && each.endedAt !== null))
-  return fetchResult(simulator, id)
+  return id
+}
+
+export async function download(url: string | undefined) {
+  const response = await fetch(url ?? 'about:blank')
+  return Buffer.from(await response.arrayBuffer())
 }
 
 export async function read(response: Response) {
@@ -65,18 +79,20 @@ export async function read(response: Response) {
 /** A webhook on loopback, which answers with `codes` one after the other, then with the last of them. */
 export async function webhook(codes: number[] = [200], headers: Record<string, string> = {}) {
   const received: Body[] = []
+  const types: (string | undefined)[] = []
   const server = createServer((incoming, outgoing) => {
     const chunks: Buffer[] = []
     incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
     incoming.on('end', () => {
       outgoing.writeHead(codes[Math.min(received.length, codes.length - 1)] ?? 200, headers).end()
+      types.push(incoming.headers['content-type'])
       received.push(JSON.parse(Buffer.concat(chunks).toString()) as Body)
     })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   onTestFinished(() => void server.close())
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`, received }
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`, received, types }
 }
 
 /** Resolves when the only submission has had so many callbacks. */

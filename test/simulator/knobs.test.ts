@@ -14,6 +14,9 @@ describe('words in a prompt', () => {
     ['delay=', 'delay= is not a number from 0 to 3600 (seconds).'],
     ['late=-1', 'late=-1 is not a number'],
     ['callback_tries=9', 'from 1 to 5 (times)'],
+    ['callback_says=result+silence', 'Allowed: result, processing, failed, other.'],
+    ['callback_says=', 'callback_says= is not known'],
+    ['lifetime=604801', 'from 0 to 604800 (seconds)'],
     ['delay=1 lost', 'no knob "lost"'],
     ['result=never callback=early', 'no end'],
   ])('[%s] is refused: %s', async (words, complaint) => {

@@ -1,18 +1,7 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { generate, inpaint, start } from './client.ts'
-
-async function download(url: string | undefined) {
-  const response = await fetch(url ?? 'about:blank')
-  return Buffer.from(await response.arrayBuffer())
-}
-
-async function codes(urls: string[]) {
-  const answers = await Promise.all(urls.map((url) => fetch(url)))
-  await Promise.all(answers.map((answer) => answer.arrayBuffer()))
-  return answers.map((answer) => answer.status)
-}
+import { download, generate, start } from './client.ts'
 
 function sha256(bytes: Uint8Array) {
   return createHash('sha256').update(bytes).digest('hex')
@@ -58,33 +47,24 @@ it('blurs a flagged picture, unless the safety checker is off', async () => {
   expect(sha256(await download(unchecked.output[0]))).toBe(sha256(await download(clear.output[0])))
 })
 
-it('has no picture before the job has ended', async () => {
-  const { future_links } = await inpaint(await start(), '[delay=60]')
-  expect(await codes(future_links)).toEqual([404])
+it('black: shows nothing and says nothing of it', async () => {
+  const body = await generate(await start(), '[picture=black nsfw=silent]', { width: 640 })
+  const picture = sharp(await download(body.output[0]))
+  expect(await picture.metadata()).toMatchObject({ width: 640, height: 512 })
+  expect((await picture.stats()).channels.map(({ max }) => max)).toEqual([0, 0, 0])
+  expect(body).not.toHaveProperty('nsfw_content_detected')
+  expect(body.meta.safety_checker_type).toBe('black')
 })
 
-it('late: answers 404 for so many seconds after the end, then the picture', async () => {
-  let now = 1_700_000_000_000
-  const { output, proxy_links } = await generate(await start({ now: () => now }), '[outputs=late late=5]')
-  now += 4999
-  expect(await codes([...output, ...proxy_links])).toEqual([404, 200])
-  now += 1
-  expect(await codes(output)).toEqual([200])
+it('pixelated: shows squares of one colour', async () => {
+  const { output } = await generate(await start(), '[picture=pixelated]')
+  const square = sharp(await download(output[0])).extract({ left: 32, top: 32, width: 32, height: 32 })
+  const { channels } = await sharp(await square.png().toBuffer()).stats()
+  expect(channels.map(({ stdev }) => stdev)).toEqual([0, 0, 0])
 })
 
-it.each([
-  ['outputs=dead', [404, 200]],
-  ['proxies=dead', [200, 404]],
-  ['proxies=late late=60', [200, 404]],
-])('[%s]: output and mirror answer %j', async (words, expected) => {
-  const { output, proxy_links } = await generate(await start(), `[${words}]`)
-  expect(await codes([...output, ...proxy_links])).toEqual(expected)
-})
-
-it('identical: proxy_links are those of output; none: they are empty, as the provider says it', async () => {
-  const simulator = await start()
-  const identical = await generate(simulator, '[proxies=identical]')
-  const none = await generate(simulator, '[proxies=none]')
-  expect(identical.proxy_links).toEqual(identical.output)
-  expect(none.proxy_links).toBe('')
+it('different: the mirror shows other pictures than output', async () => {
+  const { output, proxy_links } = await generate(await start(), '[proxies=different]', { samples: 2 })
+  const hashes = await Promise.all([...output, ...proxy_links].map(async (url) => sha256(await download(url))))
+  expect(new Set(hashes).size).toBe(4)
 })

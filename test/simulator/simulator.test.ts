@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { startSimulator } from '../../src/simulator/simulator.ts'
-import { generate, inpaint, send, start, webhook } from './client.ts'
+import { download, generate, inpaint, send, start, webhook } from './client.ts'
 
 describe('the journal', () => {
   it('tells who asked for what, and all that came of it', async () => {
@@ -76,6 +76,30 @@ describe('the simulator', () => {
     expect(deaf.received).toEqual([])
     await expect(send(simulator, null)).rejects.toThrow()
     await simulator.close()
+  })
+
+  it('does not wait for a picture that comes slowly, and says nothing of it', async () => {
+    const printed = vi.spyOn(console, 'error')
+    const simulator = await startSimulator({ knobs: { delay: 0, slow: 3600 } })
+    const { output } = await generate(simulator, 'a harbour')
+    const response = await fetch(output[0] ?? '')
+    const before = performance.now()
+    await simulator.close()
+    expect(performance.now() - before).toBeLessThan(500)
+    await expect(response.arrayBuffer()).rejects.toThrow('terminated')
+    expect(printed).not.toHaveBeenCalled()
+    printed.mockRestore()
+  })
+
+  it('goes on when a client leaves in the middle of a picture', async () => {
+    const printed = vi.spyOn(console, 'error')
+    const simulator = await start({ knobs: { slow: 0.2 } })
+    const { output } = await generate(simulator, 'a harbour')
+    const leaving = await fetch(output[0] ?? '')
+    await leaving.body?.cancel()
+    expect((await download(output[0])).length).toBe(Number(leaving.headers.get('content-length')))
+    expect(printed).not.toHaveBeenCalled()
+    printed.mockRestore()
   })
 
   it('does not wait for a webhook that never answers', async () => {

@@ -100,6 +100,8 @@ describe('the reply knob', () => {
 
   it.each([
     ['queued', 200, 'queued'],
+    ['hollow', 200, 'success'],
+    ['unknown', 200, 'resting'],
     ['400', 400, 'processing'],
   ])('%s: accepts under HTTP %i with status %s', async (knob, code, status) => {
     const simulator = await start()
@@ -115,6 +117,7 @@ describe('the reply knob', () => {
     ['error', 200, 'error'],
     ['failed', 200, 'failed'],
     ['429', 429, 'error'],
+    ['limited', 200, 'error'],
   ])('%s: refuses under HTTP %i with status %s', async (knob, code, status) => {
     const simulator = await start()
     const response = await send(simulator, `[reply=${knob}]`)
@@ -132,6 +135,54 @@ describe('the reply knob', () => {
     expect(response.status).toBe(Number(knob))
     expect(response.headers.get('content-type')).toContain('text/html')
     await simulator.until(([only]) => only?.state === state)
+  })
+
+  it.each([
+    ['page', /^<html>/],
+    ['half', /^\{"status":"processing",[^}]*$/],
+    ['empty', /^$/],
+    ['array', /^\[\{"status":"processing".*\]$/],
+  ])('%s: accepts the job under HTTP 200 with a body that tells nobody so', async (knob, text) => {
+    const simulator = await start()
+    const response = await send(simulator, `[reply=${knob}]`)
+    expect(response.status).toBe(200)
+    expect(await response.text()).toMatch(text)
+    const job = await simulator.until(([only]) => only?.state === 'success' && only)
+    expect(job.reply).toEqual({ code: 200, status: null })
+  })
+
+  it('hollow: success without output, although a fetch has it later', async () => {
+    const simulator = await start()
+    const body = await inpaint(simulator, '[reply=hollow]')
+    await simulator.until(([only]) => only?.endedAt)
+    expect(body).toMatchObject({ status: 'success', output: [] })
+    expect((await fetchResult(simulator, body.id)).output).toEqual(body.future_links)
+  })
+
+  it('limited: says retry_after as a 429 would', async () => {
+    const body = await inpaint(await start(), '[reply=limited retry_after=7]')
+    expect(body).toMatchObject({ message: 'Rate limit exceeded. Maximum 5 queued requests allowed.', retry_after: 7 })
+  })
+
+  it.each(['error', 'failed'])('%s: refuses under the error_code that was asked for', async (knob) => {
+    const simulator = await start()
+    const answers = ['400', '401', '402', '403', '500'].map((code) =>
+      send(simulator, `[reply=${knob} error_code=${code}]`),
+    )
+    const codes = (await Promise.all(answers)).map((response) => response.status)
+    expect(codes).toEqual([400, 401, 402, 403, 500])
+  })
+
+  const why = 'Something went wrong, as the prompt asked for.'
+  it.each([
+    ['message', { status: 'error', message: why }],
+    ['messege', { status: 'error', messege: why }],
+    ['fields', { status: 'error', message: { prompt: [why] } }],
+    ['tip', { status: 'error', tip: why }],
+    ['tips', { status: 'error', tips: why }],
+    ['bare', { message: why }],
+  ])('error: says why as error_words=%s asks', async (words, body) => {
+    expect(await inpaint(await start(), `[reply=error error_words=${words}]`)).toEqual(body)
   })
 
   it('cut: accepts the job and ends the connection in the middle of the reply', async () => {
@@ -173,25 +224,5 @@ describe('the result knob', () => {
       output: '',
     })
     expect(simulator.submissions()).toMatchObject([{ state: 'processing', fetches: [{ status: 'processing' }] }])
-  })
-})
-
-describe('a fetch', () => {
-  it('takes the id in the path or as request_id, and gives the result', async () => {
-    const simulator = await start()
-    const { id, future_links } = await inpaint(simulator, null)
-    await simulator.until(([only]) => only?.endedAt)
-    const byBody = await read(
-      await post(`${simulator.apiUrl}/api/v6/images/fetch`, { key: 'a-key', request_id: String(id) }),
-    )
-    expect(byBody).toMatchObject({ status: 'success', id, output: future_links })
-    expect(await fetchResult(simulator, id)).toEqual(byBody)
-  })
-
-  it('of an unknown id, or with a wrong key, is refused', async () => {
-    const simulator = await start({ key: 'the-key' })
-    expect((await fetchResult(simulator, 1)).message).toBe('Invalid API key')
-    const unknown = await post(`${simulator.apiUrl}/api/v6/images/fetch/1`, { key: 'the-key' })
-    expect((await read(unknown)).message).toBe('The requested image was not found.')
   })
 })
