@@ -21,18 +21,20 @@ function watch(part: string, log: Log, now: () => number) {
   let saidAt = 0
   let wasSaid = false
   const read = () => (downSince === null ? 'ok' : `down since ${new Date(downSince).toISOString()}`)
-  const saw = (ok: boolean) => {
+  const saw = (ok: boolean, reason?: unknown) => {
     if (ok) {
+      const isBack = downSince !== null
       if (wasSaid) log('info', `${part} answers again`, { was: read() })
       wasSaid = false
       downSince = null
-      return
+      return isBack
     }
     downSince ??= now()
-    if (now() - saidAt < SAY_AGAIN_MS) return
+    if (now() - saidAt < SAY_AGAIN_MS) return false
     saidAt = now()
     wasSaid = true
-    log('error', `${part} does not answer`, { state: read() })
+    log('error', `${part} does not answer`, { state: read(), ...(reason === undefined ? {} : { error: reason }) })
+    return false
   }
   return { saw, read }
 }

@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { ConfigError } from '../config.ts'
 import { type Service, startService } from '../node.ts'
 import { type Simulator, startSimulator } from '../simulator/simulator.ts'
 import { client, type Client, type Generation, type TimelineEvent } from './client.ts'
@@ -36,17 +37,23 @@ export async function runDemo(argv: string[], interrupted: () => Promise<void>):
   rmSync(DIRECTORY, { recursive: true, force: true })
   const simulator = await startSimulator({ maxQueued: MAX_QUEUED, knobs: { retry_after: 1 } })
   const token = randomBytes(24).toString('base64url')
-  // The service logs errors only; between the lines of the progress nobody could read them.
-  const trouble: string[] = []
-  const service = await startService({ ...(await settings(simulator, token)), ...options.s3 }, (line) =>
-    trouble.push(line),
-  )
+  // Between the lines of the progress nobody could read them, and some stories are about trouble.
+  const trouble = new Map<string, string>()
+  const keepFirst = (line: string) => {
+    const { message } = JSON.parse(line) as { message: string }
+    if (!trouble.has(message)) trouble.set(message, line)
+  }
+  const service = await startOrSayWhy({ ...(await settings(simulator, token)), ...options.s3 }, keepFirst)
+  if (!service) {
+    await simulator.close()
+    return 2
+  }
   say(`A simulated ModelsLab runs at ${simulator.apiUrl}, Afterimage at ${service.url}.\n`)
   const ctrlC = new AbortController()
   const ended = interrupted().then(() => ctrlC.abort())
   try {
     const ok = await tell(client(service.url, token), service, ctrlC.signal)
-    for (const line of trouble.splice(0)) say(line)
+    if (!ok) for (const line of trouble.values()) say(line)
     process.stdout.write(`\n${whereToLook(service, options.exit ? null : token)}\n`)
     if (options.exit) return ok ? 0 : 1
     say('\nServing until Ctrl-C.')
@@ -55,6 +62,16 @@ export async function runDemo(argv: string[], interrupted: () => Promise<void>):
   } finally {
     await service.stop()
     await simulator.close()
+  }
+}
+
+async function startOrSayWhy(env: Record<string, string | undefined>, write: (line: string) => void) {
+  try {
+    return await startService(env, write)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    say(`afterimage demo cannot start on these settings:\n${error.message}`)
+    return null
   }
 }
 
@@ -91,7 +108,7 @@ async function settings(simulator: Simulator, token: string) {
     RECONCILE_GRACE_SECONDS: '1',
     RETRY_BASE_SECONDS: '0.3',
     LINK_LIFETIME_HOURS: String(6 / 3600),
-    LOG_LEVEL: 'error',
+    LOG_LEVEL: 'warn',
   }
 }
 

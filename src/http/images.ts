@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
+import { storeAnswered } from '../archive.ts'
 import { AppError } from '../errors.ts'
 import type { ImageSource } from '../generation.ts'
 import type { ImageRow } from '../ledger/reading.ts'
@@ -117,11 +118,10 @@ async function send(deps: Deps, image: ArchivedImage, headers: Headers, range: B
 async function read(deps: Deps, { objectKey }: ArchivedImage, range: ByteRange | null) {
   try {
     const object = await deps.objects.get(objectKey, range ?? undefined)
-    deps.health.objects(true)
+    await storeAnswered(deps)
     if (object) return object
   } catch (error) {
-    deps.health.objects(false)
-    deps.log('warn', 'an image cannot be read', { key: objectKey, error })
+    deps.health.objects(false, error)
     return 'away'
   }
   throw new Error(`the archived object ${objectKey} is missing from the store`)

@@ -121,6 +121,15 @@ describe('watchHealth', () => {
     ])
   })
 
+  it('says no more of a part that comes and goes within the minute', () => {
+    const { health, lines, clock } = watch()
+
+    for (let second = 0; second < 30; second++, clock.now += 1000) health.objects(second % 2 === 1)
+
+    expect(lines).toEqual(['error: the object store does not answer', 'info: the object store answers again'])
+    expect(health.read().objects).toBe('ok')
+  })
+
   it('keeps the parts apart, and the first moment of a failure', () => {
     const { health, clock } = watch()
 
