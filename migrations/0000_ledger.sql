@@ -23,8 +23,7 @@ CREATE TABLE `gate` (
 	`id` integer PRIMARY KEY NOT NULL,
 	`closed_until` integer DEFAULT 0 NOT NULL,
 	`in_flight_limit` integer,
-	`probe_at` integer,
-	`retry_ms` integer DEFAULT 0 NOT NULL,
+	`probed` integer DEFAULT false NOT NULL,
 	`refusals` integer DEFAULT 0 NOT NULL
 );
 --> statement-breakpoint

@@ -109,12 +109,18 @@ async function copyFrom(deps: Deps, { url }: Place): Promise<{ object: KeptObjec
 async function store(deps: Deps, key: string, bytes: Uint8Array, about: { sha256: string; contentType: string }) {
   try {
     await deps.objects.put(key, bytes, { ...about, ifAbsent: true })
-    deps.health.objects(true)
   } catch (cause) {
-    deps.health.objects(false)
-    deps.log('warn', 'an image cannot be stored', { key, error: cause })
+    deps.health.objects(false, cause)
     throw new ImageFailure('store_failed', 'The object store did not take the image.', { cause })
   }
+  await storeAnswered(deps)
+}
+
+/** What waits only because the store was away is due as soon as it is back: links die meanwhile. */
+export async function storeAnswered(deps: Deps) {
+  if (!deps.health.objects(true)) return
+  await deps.ledger.storeRetried(deps.now(), null)
+  deps.wake()
 }
 
 interface Failed {

@@ -68,6 +68,8 @@ function explain(error: unknown): string {
     return `afterimage cannot start: ${error.message}. Set PORT to a free one.`
   if (error instanceof LedgerUnavailable)
     return `afterimage cannot start: ${error.message} ${error.cause instanceof Error ? error.cause.message : ''}`
+  if (error instanceof Error && 'code' in error && /^(?:E[A-Z]+|SQLITE_\w+)$/u.test(String(error.code)))
+    return `afterimage cannot start: ${error.message}. Check DATABASE_PATH and OBJECTS_DIR.`
   return `afterimage stopped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 

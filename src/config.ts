@@ -131,7 +131,7 @@ const settings = z
     S3_BUCKET: z.string().optional(),
     S3_ENDPOINT: baseUrl.optional(),
     S3_REGION: z.string().optional(),
-    AWS_REGION: z.string().default('us-east-1'),
+    AWS_REGION: z.string().optional(),
     S3_FORCE_PATH_STYLE: yesNo.optional(),
     IMAGE_DELIVERY: z.enum(['stream', 'presign'], 'expected stream or presign').default('stream'),
     CALLBACK_SECRETS: list.default([]),
@@ -161,7 +161,8 @@ const settings = z
       ? {
           bucket: env.S3_BUCKET,
           endpoint: env.S3_ENDPOINT,
-          region: env.S3_REGION ?? env.AWS_REGION,
+          // AWS itself: the SDK's own chain knows. Others want some region in the signature, and mind little which.
+          region: env.S3_REGION ?? env.AWS_REGION ?? (env.S3_ENDPOINT === undefined ? undefined : 'us-east-1'),
           // Stores other than AWS rarely answer to bucket.host names.
           forcePathStyle: env.S3_FORCE_PATH_STYLE ?? env.S3_ENDPOINT !== undefined,
         }

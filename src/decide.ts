@@ -98,16 +98,21 @@ function noteRoad(draft: Draft, said: Said) {
 
 function silent(known: Known, draft: Draft, rules: Rules, retryAfterSeconds: number) {
   const { next, road, at } = draft
-  if (road === 'fetch') askAgain(known, draft, rules, retryAfterSeconds)
+  if (road === 'fetch') askAgain(known, draft, rules, { retryAfterSeconds })
   else if (road === 'reply' && next.status === 'requested') next.status = 'unconfirmed'
   if (road === 'reply' && next.providerId !== null && !isTerminal(next.status)) next.fetchDueAt ??= at
 }
 
-/** A fetch told nothing new: ask again later, and of a generation that has ended not for ever. */
-function askAgain(known: Known, draft: Draft, rules: Rules, retryAfterSeconds: number) {
+/**
+ * A fetch told nothing new: ask again later, and of a generation that has ended not for ever. Fresh links are asked for
+ * once: "processing" is an answer to that.
+ */
+function askAgain(known: Known, draft: Draft, rules: Rules, { isAnswer = false, retryAfterSeconds = 0 }) {
   const { next, at } = draft
   next.fetches += 1
-  if (isTerminal(next.status) && isGivenUp(next.fetches, rules)) fetchAnswered(known, draft)
+  const waits = known.images.some(({ parked }) => parked)
+  const isEnough = (waits && isAnswer) || isGivenUp(next.fetches, rules)
+  if (isTerminal(next.status) && isEnough) fetchAnswered(known, draft)
   else
     next.fetchDueAt = at + Math.max(fetchDelayMs(next.fetches, rules.reconcileGraceSeconds), retryAfterSeconds * 1000)
 }
@@ -129,16 +134,20 @@ function fetchAnswered(known: Known, draft: Draft) {
   }
 }
 
+/** The longest that was seen: more is not believed. */
+const LONGEST_ETA_SECONDS = 960
+
 function processing(known: Known, draft: Draft, said: Outcome, rules: Rules) {
   const { next, road, at } = draft
   draft.callbackDecision = 'processing'
   const begins = next.status === 'requested' || next.status === 'unconfirmed'
   const learnsId = next.providerId === null && said.providerId !== null
   if (road === 'fetch') {
-    askAgain(known, draft, rules, 0)
+    askAgain(known, draft, rules, { isAnswer: true })
   } else if (!isTerminal(next.status) && (begins || learnsId)) {
     next.fetches = 0
-    next.fetchDueAt = at + (said.etaSeconds ?? 0) * 1000 + fetchDelayMs(0, rules.reconcileGraceSeconds)
+    next.fetchDueAt =
+      at + Math.min(said.etaSeconds ?? 0, LONGEST_ETA_SECONDS) * 1000 + fetchDelayMs(0, rules.reconcileGraceSeconds)
   }
   if (begins) next.status = 'processing'
   if (!isTerminal(next.status)) learn(next, said)

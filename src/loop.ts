@@ -9,6 +9,7 @@ import { sendHeld } from './submit.ts'
 const TICK_MS = 200
 const EXPIRE_EVERY_MS = 1000
 const FETCHES_AT_ONCE = 8
+const PROBE_MS = 1000
 const RECORDS_AT_ONCE = 8
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
@@ -86,6 +87,7 @@ function once(work: () => Promise<unknown>, onError: (error: unknown) => void) {
 function startArchiver(deps: Deps) {
   const underWay = new Map<ClaimedImage, Promise<void>>()
   let stopped = false
+  let probeAt = 0
 
   const start = (image: ClaimedImage) => {
     const work = archiveImage(deps, image)
@@ -98,8 +100,16 @@ function startArchiver(deps: Deps) {
       })
     underWay.set(image, work)
   }
+  /** While the store is away, one image at a time finds out whether it is back; the others are not downloaded in vain. */
+  const probe = async () => {
+    if (underWay.size > 0 || deps.now() < probeAt) return 0
+    probeAt = deps.now() + PROBE_MS
+    await deps.ledger.storeRetried(deps.now(), 1)
+    return 1
+  }
   const fill = async () => {
-    const free = deps.config.archiveConcurrency - underWay.size
+    const isAway = deps.health.read().objects !== 'ok'
+    const free = isAway ? await probe() : deps.config.archiveConcurrency - underWay.size
     if (stopped || free <= 0) return
     for (const image of await claimDue(deps, free, countByHost(underWay.keys()))) start(image)
   }

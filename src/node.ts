@@ -23,6 +23,7 @@ export interface Service {
   stop: () => Promise<void>
 }
 
+const SHORT_SECRET = 16
 /** How long a stop waits for downloads and replies. What is left then is taken up at the next start. */
 const DRAIN_MS = 20_000
 /** How long a request may take to arrive, headers and body. */
@@ -68,6 +69,8 @@ export async function startService(
   const url = await listen(server, config)
   const loop = startLoop(deps)
   wake = loop.wake
+  if (config.callbackSecrets.some(({ length }) => length < SHORT_SECRET))
+    log('warn', `a callback secret is shorter than ${SHORT_SECRET} characters: callback URLs can be guessed`)
   log('info', 'started', {
     url,
     database: config.databasePath,
@@ -116,8 +119,7 @@ async function openObjects({ s3, objectsDir }: Config): Promise<ObjectStore> {
   if (!s3) return diskStore(objectsDir)
   // Loaded only where it is used: the SDK takes a good part of the start.
   const { s3Store } = await import('./objects/s3.ts')
-  const { endpoint, ...rest } = s3
-  return s3Store({ ...rest, ...(endpoint === undefined ? {} : { endpoint }) })
+  return s3Store(s3)
 }
 
 /** Nothing reached the provider: no name, or nobody listening. Anything else may have. */

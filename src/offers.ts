@@ -16,6 +16,10 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
   })
 }
 
+/** Every place of it is exhausted, and a fetch was to bring fresh links: whatever it names at its index is one. */
+const isParked = ({ images }: Known, { source, position }: OfferedImage) =>
+  images.some((one) => one.parked && one.source === source && one.position === position)
+
 /** Nobody follows a link to an image that is final: its secrets are of no more use. */
 const isFinal = ({ images }: Known, { source, position, contradicts }: KnownOffer) =>
   !contradicts && images.some((one) => one.source === source && one.position === position && one.status !== 'pending')
@@ -39,7 +43,8 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   const positions = new Map<number, number | null>()
   for (const image of images.filter(({ source }) => source === 'output')) {
     const isConfirmed = road === 'fetch' && suspected.has(withoutQuery(image.url))
-    const unknown = outputs.length === 0 ? image.position : isConfirmed ? free++ : null
+    const isAwaited = outputs.length === 0 || (road === 'fetch' && isParked(known, image))
+    const unknown = isAwaited ? image.position : isConfirmed ? free++ : null
     positions.set(image.position, closest(outputs, image)?.position ?? unknown)
   }
   return positions

@@ -101,9 +101,9 @@ export type Log = (level: LogLevel, message: string, fields?: Record<string, unk
 
 /** What `/readyz` says of the parts that may be away without a callback being lost. */
 export interface Health {
-  /** The part answered, or failed, at `now()`. */
-  objects: (ok: boolean) => void
-  provider: (ok: boolean) => void
+  /** The part answered, or failed for a reason. True where it was away and answers again. */
+  objects: (ok: boolean, reason?: unknown) => boolean
+  provider: (ok: boolean, reason?: unknown) => boolean
   /** `ok`, or `down since <RFC 3339>`. */
   read: () => { objects: string; provider: string }
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { storeAnswered } from './archive.ts'
 import { retryDelayMs } from './generation.ts'
 import { generationJson } from './generation-json.ts'
 import type { WholeGeneration } from './ledger/reading.ts'
@@ -31,12 +32,11 @@ async function writeRecord(deps: Deps, id: string) {
   try {
     await deps.objects.put(key, bytes, { sha256, contentType: 'application/json', ifAbsent: false })
   } catch (error) {
-    deps.health.objects(false)
-    deps.log('warn', 'a record cannot be stored', { key, error })
+    deps.health.objects(false, error)
     await deps.ledger.recordPostponed(id, deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds))
     return
   }
-  deps.health.objects(true)
+  await storeAnswered(deps)
   await deps.ledger.recordWritten(id, version, key, deps.now())
 }
 

@@ -79,9 +79,37 @@ describe('before an image is lost', () => {
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
 
+  it('a fresh link may have another name', async () => {
+    const here = world()
+    here.cdn.pages.set(OTHER_LINK, await png('red'))
+    const id = await offeredById(here, { output: [dead] })
+    here.provider.knows(success(id, { output: [OTHER_LINK] }))
+
+    await attemptsAndFetches(here, 60, 1)
+
+    const { archive_status, images } = await shown(here, id)
+    expect([archive_status, images.map((image) => [image.position, image.source_url])]).toEqual([
+      'archived',
+      [[0, OTHER_LINK]],
+    ])
+  })
+
+  it('a retry does not wait for the fetch', async () => {
+    const here = world()
+    const id = await offeredById(here, { output: [dead] })
+    here.deps.provider.fetch = () => Promise.resolve({ status: 'unreadable', reason: 'HTTP 502' })
+    await attemptsAndFetches(here, 60, 1)
+    here.cdn.pages.set(dead, await png('red'))
+
+    await here.call(`/v1/generations/${id}/retry`, { method: 'POST' })
+    await archiveDue(here.deps, 1)
+
+    expect((await shown(here, id)).archive_status).toBe('archived')
+  })
+
   it.each([
     ['the same links', (id: string) => success(id, { output: [dead] })],
-    ['other outputs', (id: string) => success(id, { output: [OTHER_LINK] })],
+    ['that it is processing', () => ({ status: 'processing', message: 'try again later.', output: '' })],
     ['no links', (id: string) => success(id, { output: [] })],
     ['failed', () => ({ status: 'failed', id: '', message: 'Failed, Try Again', output: '' })],
   ])('the fetch that answers %s ends it', async (_what, result) => {

@@ -2,7 +2,19 @@ import { describe, expect, it, vi } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
 import { ImageFailure } from '../src/errors.ts'
 import { absent, attempts, endless, HOUR, keys, linksInLedger, MEBIBYTE, offered, pauses } from './archiving.ts'
-import { happened, LINK, MIRROR, png, sha256, shown, submitted, success, withoutJitter, world } from './world.ts'
+import {
+  happened,
+  LINK,
+  MIRROR,
+  OTHER_LINK,
+  png,
+  sha256,
+  shown,
+  submitted,
+  success,
+  withoutJitter,
+  world,
+} from './world.ts'
 
 describe('an image that does not come', () => {
   it('is tried again after 1, 2, 4, 8, 15, 30 s, then doubling to 30 min', async () => {
@@ -374,4 +386,22 @@ describe('archive status', () => {
     expect(after).toMatchObject({ archive_status: 'archived', archived_at: leftAt })
     expect(after.images.map(({ status }) => status)).toEqual(['archived', 'lost'])
   })
+})
+
+it('tries what the store did not take as soon as the store answers again: its links may not live until the backoff ends', async () => {
+  const here = world({ RETRY_BASE_SECONDS: '60' })
+  const lasting = await offered(here, { output: [LINK] })
+  here.cdn.pages.set(LINK, await png('red'))
+  const away = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('the store is away'))
+  await archiveDue(here.deps, 10)
+  here.clock.advance(5)
+  expect(await archiveDue(here.deps, 10)).toBe(0)
+
+  away.mockRestore()
+  const other = await offered(here, { output: [OTHER_LINK] })
+  here.cdn.pages.set(OTHER_LINK, await png('blue'))
+  await archiveDue(here.deps, 1)
+  await archiveDue(here.deps, 1)
+
+  for (const id of [other, lasting]) expect((await shown(here, id)).archive_status).toBe('archived')
 })

@@ -88,7 +88,7 @@ describe('readConfig', () => {
   })
 
   it.each([
-    [{}, { endpoint: undefined, region: 'us-east-1', forcePathStyle: false }],
+    [{}, { endpoint: undefined, region: undefined, forcePathStyle: false }],
     [{ S3_REGION: 'eu-central-1' }, { endpoint: undefined, region: 'eu-central-1', forcePathStyle: false }],
     [
       { S3_ENDPOINT: 'http://s3.local:9000/' },
@@ -98,7 +98,7 @@ describe('readConfig', () => {
       { S3_ENDPOINT: 'https://s3.local', S3_FORCE_PATH_STYLE: 'false' },
       { endpoint: 'https://s3.local', region: 'us-east-1', forcePathStyle: false },
     ],
-    [{ S3_FORCE_PATH_STYLE: 'true' }, { endpoint: undefined, region: 'us-east-1', forcePathStyle: true }],
+    [{ S3_FORCE_PATH_STYLE: 'true' }, { endpoint: undefined, region: undefined, forcePathStyle: true }],
   ])('reads a bucket with %j', (env, expected) => {
     expect(readConfig({ ...LEAST, S3_BUCKET: 'images', ...env }).s3).toEqual({ bucket: 'images', ...expected })
   })

@@ -94,20 +94,22 @@ describe('after a 429', () => {
     expect(sentIds(here).slice(4)).toEqual([d.id, e.id])
   })
 
-  it('a further probe goes out each time the wait has passed, although nothing ended', async () => {
+  it('no further request goes out after the probe until one of those that are out has ended', async () => {
     const here = world()
     await submitted(here)
     here.provider.isFull(30)
     const held = [await requestedLater(here), await requestedLater(here), await requestedLater(here)]
     here.clock.advance(30)
     await here.turn()
+    expect(sentIds(here).slice(2)).toEqual([held[0]?.id])
+
+    here.clock.advance(300)
+    await here.turn()
     await here.turn()
     expect(sentIds(here).slice(2)).toEqual([held[0]?.id])
 
-    here.clock.advance(30)
+    await here.callback(held[0]?.id ?? '', success(held[0]?.id ?? ''))
     await here.turn()
-    await here.turn()
-
     expect(sentIds(here).slice(2)).toEqual([held[0]?.id, held[1]?.id])
   })
 

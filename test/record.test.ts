@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
 import { expireOverdue, reconcileDue } from '../src/reconcile.ts'
 import { recordDue } from '../src/record.ts'
@@ -83,12 +83,11 @@ it('writes each record once, and again when the generation changes afterwards', 
 
 it('owes another record when the generation changes while one is being written', async () => {
   const { here, id } = await archived()
-  const { put } = here.deps.objects
-  here.deps.objects.put = async (...args) => {
-    here.deps.objects.put = put
+  const meanwhile = vi.spyOn(here.deps.objects, 'put').mockImplementation(async (...args) => {
+    meanwhile.mockRestore()
     await here.callback(id, success(id, { tip: 'another body' }))
     await here.deps.objects.put(...args)
-  }
+  })
 
   await recordDue(here.deps, 10)
   expect(await recordDue(here.deps, 10)).toBe(1)
@@ -111,13 +110,12 @@ it.each([
 
 it('tries again later when the store does not take a record', async () => {
   const { here, id } = await archived()
-  const { put } = here.deps.objects
-  here.deps.objects.put = () => Promise.reject(new Error('the store is away'))
+  const away = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('the store is away'))
   await recordDue(here.deps, 10)
   expect(await recordDue(here.deps, 10)).toBe(0)
   expect(here.deps.health.read().objects).toMatch(/^down since/u)
 
-  here.deps.objects.put = put
+  away.mockRestore()
   here.clock.advance(20)
   await recordDue(here.deps, 10)
   expect(await read(here, id)).not.toBeNull()

@@ -10,17 +10,20 @@ interface Retry {
 
 const hasNoResult = sql`(status = 'failed' and failure_code = 'no_result' and provider_id is not null)`
 
+/** Lost, or waiting for fresh links in vain. */
+const needsRetry = sql`(status = 'lost' or (status = 'pending' and due_at is null))`
+
 const noteRetried = statement<Retry, { id: number }>(sql`
   insert into events (generation_id, at, event, detail)
   select id, ${value('now')}, 'retried', json_object('images', json(lost), 'fetch', json(iif(${hasNoResult}, 'true', 'false')))
   from generations, (
     select json_group_array(json_object('source', source, 'position', position)) as lost
-    from images where generation_id = ${value('id')} and status = 'lost')
+    from images where generation_id = ${value('id')} and ${needsRetry})
   where id = ${value('id')} and (lost <> '[]' or ${hasNoResult}) returning id`)
 
 const retryImages = statement<Retry>(sql`
   update images set status = 'pending', due_at = ${value('now')}, leased_until = null, fresh_links_asked = 0
-  where generation_id = ${value('id')} and status = 'lost'`)
+  where generation_id = ${value('id')} and ${needsRetry}`)
 
 const retryPlaces = statement<Retry>(sql`
   update offers set exhausted = 0 where generation_id = ${value('id')} and exhausted

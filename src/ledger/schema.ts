@@ -226,10 +226,8 @@ export const gate = sqliteTable('gate', {
   closedUntil: integer('closed_until').notNull().default(0),
   /** How many may be out while requests are held; null: as many as MAX_IN_FLIGHT says. */
   limit: integer('in_flight_limit'),
-  /** One request may be sent over the limit from then on, to learn whether there is room again. */
-  probeAt: integer('probe_at'),
-  /** How long the provider asked us to wait. */
-  retryMs: integer('retry_ms').notNull().default(0),
+  /** The one request that may be sent over the limit, to learn whether there is room again, was sent. */
+  probed: integer({ mode: 'boolean' }).notNull().default(false),
   /** Refusals in a row. */
   refusals: integer().notNull().default(0),
 })

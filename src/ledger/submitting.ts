@@ -58,7 +58,7 @@ const noteDeparture = statement<{ id: string; now: number }>(sql`
 
 /**
  * The oldest held request, once the gate lets one through: after a refusal one at a time, up to what was out when the
- * provider refused, and one more each time the provider's waiting time has passed.
+ * provider refused, and one more as a probe.
  */
 const claimHeld = statement<Record<string, unknown>, { id: string }>(sql`
   update generations set submission_started_at = ${value('now')}, version = version + 1
@@ -67,12 +67,12 @@ const claimHeld = statement<Record<string, unknown>, { id: string }>(sql`
   and not exists (
     select 1 from gate where closed_until > ${value('now')}
       or (refusals > 0 and exists (select 1 from generations where ${UNANSWERED}))
-      or (in_flight_limit <= ${out} and probe_at > ${value('now')}))
+      or (in_flight_limit <= ${out} and probed))
   returning id`)
 
 const passGate = statement<Record<string, unknown>>(sql`
   update gate set
-    probe_at = case when in_flight_limit < ${out} then ${value('now')} + retry_ms else probe_at end,
+    probed = probed or coalesce(in_flight_limit < ${out}, 0),
     in_flight_limit = max(in_flight_limit, ${out})
   where changes() > 0`)
 
@@ -91,14 +91,13 @@ const noteHeld = statement<{ id: string; now: number; detail: string }>(sql`
   select ${value('id')}, ${value('now')}, 'held', ${value('detail')} where changes() > 0`)
 
 const closeGate = statement<Record<string, unknown>>(sql`
-  insert into gate (id, closed_until, in_flight_limit, probe_at, retry_ms, refusals)
-  select 1, ${value('until')}, case when ${value('full')} then ${out} end, ${value('until')}, ${value('retryMs')}, 1
+  insert into gate (id, closed_until, in_flight_limit, probed, refusals)
+  select 1, ${value('until')}, case when ${value('full')} then ${out} end, 0, 1
   where changes() > 0
   on conflict (id) do update set
     refusals = max(refusals + (closed_until <= ${value('now')}), 1),
     closed_until = max(closed_until, excluded.closed_until),
-    probe_at = max(coalesce(probe_at, 0), excluded.probe_at),
-    retry_ms = excluded.retry_ms,
+    probed = 0,
     in_flight_limit = min(coalesce(in_flight_limit, excluded.in_flight_limit), coalesce(excluded.in_flight_limit, in_flight_limit))`)
 
 /** The provider accepted a request: it answers again, and once none waits any more, nothing limits us either. */
@@ -199,7 +198,7 @@ export function submitting({ db, atomically }: LedgerDriver) {
       await atomically([
         bind(hold, { id }),
         bind(noteHeld, { id, now, detail: JSON.stringify({ reason, until: new Date(until).toISOString() }) }),
-        bind(closeGate, { until, retryMs, full: full ? 1 : 0, ...outValues({ maxInFlight: null, now }) }),
+        bind(closeGate, { until, full: full ? 1 : 0, ...outValues({ maxInFlight: null, now }) }),
       ])
     },
 
