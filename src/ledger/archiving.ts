@@ -150,16 +150,6 @@ const releaseFetches = statement<object>(sql`
   update generations set fetch_leased_until = null, version = version + 1
   where fetch_due_at is not null and fetch_leased_until is not null`)
 
-/** Of what the store did not take, the links that die first; all of them where `limit` is -1. */
-const storeRetried = statement<{ now: number; limit: number }>(sql`
-  update images set due_at = ${value('now')}
-  where rowid in (
-    select rowid from images where status = 'pending' and failure_code = 'store_failed' and due_at > ${value('now')}
-    order by expires_at limit ${value('limit')})`)
-
-const recordsRetried = statement<{ now: number }>(sql`
-  update generations set record_due_at = ${value('now')}, version = version + 1 where record_due_at > ${value('now')}`)
-
 /** Images on their way into the object store. */
 export function archiving({ db, atomically }: LedgerDriver) {
   const someDue = db
@@ -240,12 +230,6 @@ export function archiving({ db, atomically }: LedgerDriver) {
         ...(ended ? ending(image, attempt, places) : []),
       ])
       return rows.length > 0
-    },
-
-    /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */
-    storeRetried: async (now: number, limit: number | null) => {
-      const images = bind(storeRetried, { now, limit: limit ?? -1 })
-      await atomically(limit === null ? [images, bind(recordsRetried, { now })] : [images])
     },
 
     /** At start nobody holds a lease: whoever did is dead. */

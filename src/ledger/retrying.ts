@@ -34,7 +34,17 @@ const retryFetch = statement<Retry>(sql`
   update generations set version = version + 1, fetch_owed = 1, fetches = 0, fetch_due_at = ${value('now')}
   where id = ${value('id')} and ${hasNoResult}`)
 
-/** What somebody asked to be tried once more. */
+/** Of what the store did not take, the links that die first; all of them where `limit` is -1. */
+const storeRetried = statement<{ now: number; limit: number }>(sql`
+  update images set due_at = ${value('now')}
+  where rowid in (
+    select rowid from images where status = 'pending' and failure_code = 'store_failed' and due_at > ${value('now')}
+    order by expires_at limit ${value('limit')})`)
+
+const recordsRetried = statement<{ now: number }>(sql`
+  update generations set record_due_at = ${value('now')}, version = version + 1 where record_due_at > ${value('now')}`)
+
+/** What is to be tried once more before its time. */
 export const retrying = ({ atomically }: LedgerDriver) => ({
   /** Lost images are due again, and a result that never came is asked for. False where there was neither. */
   retried: async (id: string, now: number) => {
@@ -47,5 +57,11 @@ export const retrying = ({ atomically }: LedgerDriver) => ({
       bind(retryFetch, retry),
     ])
     return noted.length > 0
+  },
+
+  /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */
+  storeRetried: async (now: number, limit: number | null) => {
+    const images = bind(storeRetried, { now, limit: limit ?? -1 })
+    await atomically(limit === null ? [images, bind(recordsRetried, { now })] : [images])
   },
 })
