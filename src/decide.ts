@@ -42,7 +42,7 @@ export function decide(known: Known, said: Said, road: Road, at: number, rules: 
       processing(known, draft, said, rules)
       break
     case 'failed':
-      failed(known, draft, said)
+      failed(known, draft, said, rules)
       break
     case 'succeeded':
       if (showsNothing(known, said)) processing(known, draft, said, rules)
@@ -112,7 +112,7 @@ function askAgain(known: Known, draft: Draft, rules: Rules, { isAnswer = false, 
   next.fetches += 1
   const waits = known.images.some(({ parked }) => parked)
   const isEnough = (waits && isAnswer) || isGivenUp(next.fetches, rules)
-  if (isTerminal(next.status) && isEnough) fetchAnswered(known, draft)
+  if (isTerminal(next.status) && (isEnough || !next.fetchOwed)) fetchAnswered(known, draft)
   else
     next.fetchDueAt = at + Math.max(fetchDelayMs(next.fetches, rules.reconcileGraceSeconds), retryAfterSeconds * 1000)
 }
@@ -155,10 +155,10 @@ function processing(known: Known, draft: Draft, said: Outcome, rules: Rules) {
   if (next.providerId === null) next.fetchDueAt = null
 }
 
-function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }) {
+function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }, rules: Rules) {
   const { next, road, at } = draft
   if (next.status === 'succeeded') {
-    contradicts(known, draft)
+    contradicts(known, draft, rules)
   } else if (next.status === 'failed') {
     if (endedByDeadline(next)) draft.callbackDecision = 'late'
     if (road === 'fetch') fetchAnswered(known, draft)
@@ -172,11 +172,22 @@ function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }
   }
 }
 
-/** Kept, and overwrites nothing. What is true only the provider can say: it is asked once more. */
-function contradicts(known: Known, draft: Draft) {
+/** Kept, and overwrites nothing. What is true only the provider can say, and says twice: it is asked once more. */
+function contradicts(known: Known, draft: Draft, rules: Rules) {
+  const { next, road, at } = draft
   draft.callbackDecision = 'contradicts'
-  if (draft.road === 'fetch') fetchAnswered(known, draft)
-  else if (draft.next.providerId !== null) oweFetch(draft, draft.at)
+  if (road !== 'fetch') {
+    if (next.providerId !== null) oweFetch(draft, at)
+    return
+  }
+  const fetches = next.fetches + 1
+  fetchAnswered(known, draft)
+  if (draft.offers.some((one) => one.contradicts))
+    Object.assign(next, {
+      fetchOwed: true,
+      fetches,
+      fetchDueAt: at + fetchDelayMs(fetches, rules.reconcileGraceSeconds),
+    })
 }
 
 function oweFetch(draft: Draft, dueAt: number | null) {
@@ -195,7 +206,7 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
     draft.next.fetchDueAt = draft.next.fetchOwed ? whenSafe(draft, said) : null
     draft.callbackDecision = late ? 'late' : 'accepted'
   } else if (links.some((link) => link.contradicts)) {
-    contradicts(known, draft)
+    contradicts(known, draft, rules)
     return
   } else if (fresh.length > 0) {
     draft.callbackDecision = 'accepted'
@@ -227,7 +238,7 @@ function learn(next: Settled, said: Outcome) {
   next.etaS = said.etaSeconds ?? next.etaS
   next.generationTimeS = said.generationTimeSeconds ?? next.generationTimeS
   next.seed = said.seed ?? next.seed
-  next.meta = said.meta ?? next.meta
+  next.meta = said.meta ? { ...next.meta, ...said.meta } : next.meta
   next.tip = said.tip ?? next.tip
   next.webhookStatus = said.webhookStatus ?? next.webhookStatus
 }

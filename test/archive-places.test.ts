@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
 import { ImageFailure } from '../src/errors.ts'
+import { reconcileDue } from '../src/reconcile.ts'
 import { attempts, attemptsAndFetches, HOUR, linksInLedger, offered, offeredById } from './archiving.ts'
 import { happened, LINK, OTHER_LINK, png, shown, submitted, success, world } from './world.ts'
 
@@ -218,4 +219,39 @@ describe('a store that is away', () => {
 
     expect((await shown(here, id)).images).toMatchObject([{ status: 'lost', failure: { code: 'store_failed' } }])
   })
+})
+
+it('a mirror that a fetch brings and that is the identical link is the copy that is there already', async () => {
+  const here = world()
+  here.cdn.pages.set(LINK, await png('red'))
+  const { id } = await submitted(here)
+  const { proxy_links, ...short } = success(id, { output: [LINK] })
+  await here.callback(id, short)
+  await archiveDue(here.deps, 10)
+  here.provider.knows(success(id, { output: [LINK], proxy_links: [LINK] }))
+  await reconcileDue(here.deps, 1)
+  await archiveDue(here.deps, 10)
+
+  expect((await shown(here, id)).images.map(({ source, status }) => [source, status])).toEqual([
+    ['output', 'archived'],
+    ['proxy', 'archived'],
+  ])
+  expect(here.cdn.gets).toEqual([LINK])
+})
+
+it('an output that only a fetch names is asked about once more, and becomes a position when that names it too', async () => {
+  const here = world({ RECONCILE_GRACE_SECONDS: '1' })
+  for (const link of [LINK, OTHER_LINK]) here.cdn.pages.set(link, await png('red'))
+  const { id } = await submitted(here)
+  const { proxy_links, ...short } = success(id, { output: [LINK] })
+  await here.callback(id, short)
+  for (let n = 0; n < 2; n++) here.provider.knows(success(id, { output: [LINK, OTHER_LINK] }))
+
+  await attemptsAndFetches(here, 20, 1)
+
+  expect((await shown(here, id)).images.map(({ source, position, status }) => [source, position, status])).toEqual([
+    ['output', 0, 'archived'],
+    ['output', 1, 'archived'],
+  ])
+  expect(here.provider.fetches).toHaveLength(2)
 })

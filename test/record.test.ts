@@ -142,3 +142,13 @@ it('marks an output that a fetch does not name, and takes the mark back when a l
   here.provider.knows(success(id))
   expect(await marks()).toEqual([false])
 })
+
+it('writes no record again because a fetch told nothing new', async () => {
+  const { here, id } = await archived()
+  await here.callback(id, { status: 'failed', track_id: id, message: 'asks for a fetch' })
+  await recordDue(here.deps, 10)
+  await reconcileDue(here.deps, 1)
+
+  expect(here.provider.fetches).toHaveLength(1)
+  expect(await recordDue(here.deps, 10)).toBe(0)
+})

@@ -93,7 +93,7 @@ const decided = statement<Record<string, unknown>, { id: string }>(sql`
     nsfw_verdict = ${value('nsfwVerdict')}, nsfw_disputed = ${value('nsfwDisputed')},
     fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')},
     record_due_at = case
-      when ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
+      when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
       else record_due_at end
   where id = ${value('id')} and version = ${value('version')} returning id`)
 
@@ -122,15 +122,23 @@ const noted = statement<Record<string, unknown>>(sql`
   select ${value('generationId')}, ${value('at')}, value ->> 'event', value -> 'detail' from json_each(${value('events')})
   where changes() > 0`)
 
-/** An image that is pending takes a further place at once; one that is final only remembers it. */
+/**
+ * An image that is pending takes a further place at once; one that is final only remembers it; a new one whose URL was
+ * downloaded for another image of the generation is that copy.
+ */
 const offeredImages = statement<Record<string, unknown>>(sql`
-  insert into images (generation_id, source, position, source_url, host, expires_at, due_at)
+  insert into images (generation_id, source, position, source_url, host, expires_at, due_at, status, archived_at,
+    sha256, bytes, content_type, width, height, object_key, suspect)
   select ${value('generationId')}, value ->> 'source', value ->> 'position', value ->> 'url', value ->> 'host',
-    value ->> 'expiresAt', ${value('at')}
-  from json_each(${value('images')}) where changes() > 0
+    value ->> 'expiresAt', iif(twin.sha256 is null, ${value('at')}, null), iif(twin.sha256 is null, 'pending', 'archived'),
+    iif(twin.sha256 is null, null, ${value('at')}), twin.sha256, twin.bytes, twin.content_type, twin.width, twin.height,
+    twin.object_key, twin.suspect
+  from json_each(${value('images')}) left join images twin
+    on twin.generation_id = ${value('generationId')} and twin.status = 'archived' and twin.source_url = value ->> 'url'
+  where changes() > 0
   on conflict (generation_id, source, position) do update set
     expires_at = case when status = 'pending' then min(expires_at, excluded.expires_at) else expires_at end,
-    due_at = case when status = 'pending' then min(coalesce(due_at, excluded.due_at), excluded.due_at) else due_at end`)
+    due_at = case when status = 'pending' then min(coalesce(due_at, excluded.due_at), coalesce(excluded.due_at, due_at)) else due_at end`)
 
 const offeredPlaces = statement<Record<string, unknown>>(sql`
   insert into offers (generation_id, source, position, url, "by", offered_at, expires_at, contradicts)
@@ -233,16 +241,28 @@ export function settling({ db, atomically }: LedgerDriver) {
   }
 }
 
-const decidedBy = ({ generation }: Known, { next, at }: Decision) =>
-  bind(decided, {
+const decidedBy = ({ generation }: Known, decision: Decision) => {
+  const { next, at } = decision
+  return bind(decided, {
     ...next,
     at,
+    isNews: isNews(generation, decision) ? 1 : 0,
     id: generation.id,
     version: generation.version,
     meta: next.meta && JSON.stringify(next.meta),
     nsfwDisputed: next.nsfwDisputed ? 1 : 0,
     fetchOwed: next.fetchOwed ? 1 : 0,
   })
+}
+
+/** Whether a record would show the difference: when the provider is asked next is no part of it. */
+function isNews(generation: GenerationRow, { next, callback, report, offers, lost, unnamed }: Decision) {
+  const { fetchDueAt, fetches, fetchOwed, ...facts } = next
+  const changed = Object.entries(facts).some(
+    ([name, fact]) => JSON.stringify(fact) !== JSON.stringify(generation[name as keyof Settled]),
+  )
+  return changed || callback !== null || report !== null || unnamed !== null || offers.length + lost.length > 0
+}
 
 function consequences(known: Known, decision: Decision): Bound[] {
   const { generation } = known
