@@ -18,7 +18,7 @@ const timeline = z.object({
 export type Generation = z.output<typeof generation>
 export type TimelineEvent = z.output<typeof timeline>['data'][number]
 
-/** A client of Afterimage such as any application would write. */
+/** A client of Afterimage, like the one that an application has. */
 export function client(url: string, token: string) {
   const call = async (path: string, init: { method?: string; body?: string } = {}): Promise<unknown> => {
     const response = await fetch(url + path, { ...init, headers: { authorization: `Bearer ${token}` } })

@@ -1,5 +1,6 @@
 import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core'
 import { archiving } from './archiving.ts'
+import { reconciling } from './reconciling.ts'
 import { recording } from './recording.ts'
 import { reading } from './reading.ts'
 import { retrying } from './retrying.ts'
@@ -23,6 +24,7 @@ export const createLedger = (driver: LedgerDriver) => ({
   ...settling(driver),
   ...archiving(driver),
   ...retrying(driver),
+  ...reconciling(driver),
   ...recording(driver),
   ...reading(driver),
 })

@@ -163,14 +163,6 @@ const repeated = statement<
   update callbacks set count = count + 1, last_received_at = ${value('at')}
   where generation_id = ${value('generationId')} and body_sha256 = ${value('bodySha256')} returning decision`)
 
-const claimFetches = statement<Record<string, unknown>, { id: string; provider_id: string }>(sql`
-  update generations set fetch_leased_until = ${value('leasedUntil')}, version = version + 1
-  where id in (
-    select id from generations where fetch_due_at <= ${value('now')} and provider_id is not null
-      and (fetch_leased_until is null or fetch_leased_until <= ${value('now')})
-    order by fetch_due_at limit ${value('limit')})
-  returning id, provider_id`)
-
 /** What messages of the provider change. */
 export function settling({ db, atomically }: LedgerDriver) {
   const byId = db
@@ -198,12 +190,6 @@ export function settling({ db, atomically }: LedgerDriver) {
     .from(callbacks)
     .where(and(eq(callbacks.generationId, value('generationId')), eq(callbacks.bodySha256, value('bodySha256'))))
     .prepare()
-  const dueFetch = db
-    .select({ id: generations.id })
-    .from(generations)
-    .where(sql`fetch_due_at <= ${value('now')}`)
-    .limit(1)
-    .prepare()
 
   return {
     /** The generation as it stands; null where the ledger has none of this id. */
@@ -230,13 +216,6 @@ export function settling({ db, atomically }: LedgerDriver) {
     settled: async (known: Known, decision: Decision) => {
       const [[won]] = await atomically([decidedBy(known, decision), ...consequences(known, decision)])
       return won !== undefined
-    },
-
-    /** Takes up to `limit` due fetches, for which nobody else asks until `leasedUntil`. */
-    fetchesClaimed: async (claim: { now: number; leasedUntil: number; limit: number }) => {
-      if (!(await dueFetch.get({ now: claim.now }))) return []
-      const [rows] = await atomically([bind(claimFetches, claim)])
-      return rows.map((row) => ({ id: row.id, providerId: row.provider_id }))
     },
   }
 }
