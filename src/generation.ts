@@ -73,7 +73,12 @@ export interface Facts {
 
 /** What the provider says of a generation, by any of the three roads. */
 export type Outcome = Facts &
-  ({ status: 'processing' } | { status: 'succeeded'; images: OfferedImage[] } | { status: 'failed'; message: string })
+  (
+    | { status: 'processing' }
+    /** `cutOff`: how many links more it named than one message may. */
+    | { status: 'succeeded'; images: OfferedImage[]; cutOff: number }
+    | { status: 'failed'; message: string }
+  )
 
 /** What came of asking the provider: an outcome, or none. */
 export type Reply =

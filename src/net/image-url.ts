@@ -4,12 +4,17 @@ import { isPublicUnicast } from './address.ts'
 
 // Signed links with a security token stay under 2 KiB; the rest is room.
 const MAX_URL_CHARACTERS = 4096
+// RFC 1035, section 2.3.4: what is longer has no address, and what is asked of a resolver should at least be a name.
+const MAX_HOST_CHARACTERS = 253
+const MAX_LABEL_CHARACTERS = 63
 
 export interface UrlPolicy {
   /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached over http, at any port and any address. */
   allowedPrivateOrigins: ReadonlySet<string>
   /** Host suffixes in ASCII, matched by whole labels; none means any host. They hold for the private origins too. */
   imageHosts: readonly string[]
+  /** The origin under which others reach us. No download may ask for it, whatever else allows it. */
+  ownOrigin: string
 }
 
 /**
@@ -22,6 +27,7 @@ export function judgeUrl(raw: string, policy: UrlPolicy, base?: URL): URL {
   const url = new URL(raw, base)
   if (url.href.length > MAX_URL_CHARACTERS) throw refusedUrl(`A URL of more than ${MAX_URL_CHARACTERS} characters.`)
   judgeForm(url)
+  if (isOurs(url, new URL(policy.ownOrigin))) throw refusedUrl('This is our own address.')
   if (!isListed(url.hostname, policy.imageHosts)) throw refusedUrl(`${url.hostname} is not among the image hosts.`)
   if (!policy.allowedPrivateOrigins.has(url.origin)) judgePublic(url)
   url.hash = ''
@@ -32,6 +38,16 @@ function judgeForm(url: URL) {
   // A blob: URL reports the origin inside it, so the scheme is judged before any origin is believed.
   if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refusedUrl('The scheme is not https.')
   if (url.username !== '' || url.password !== '') throw refusedUrl('The URL carries a user name or a password.')
+  if (!isHostName(url.hostname.replace(/\.$/, ''))) throw refusedUrl('The host is no name that can have an address.')
+}
+
+function isHostName(host: string) {
+  const hasLabels = host.split('.').every(({ length }) => length > 0 && length <= MAX_LABEL_CHARACTERS)
+  return hasLabels && host.length <= MAX_HOST_CHARACTERS
+}
+
+function isOurs({ hostname, port }: URL, own: URL) {
+  return plain(hostname) === plain(own.hostname) && port === own.port
 }
 
 function judgePublic(url: URL) {

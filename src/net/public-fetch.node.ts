@@ -1,7 +1,7 @@
 import { Agent, request, type Dispatcher } from 'undici'
 import { ImageFailure } from '../errors.ts'
 import type { Get, GetResponse } from '../ports.ts'
-import { judgedConnector, resolveBySystem, type Resolve } from './judged-connect.node.ts'
+import { addressesOfSystem, judgedConnector, resolveBySystem, type Resolve } from './judged-connect.node.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 const MAX_HEADER_BYTES = 16 * 1024
@@ -11,9 +11,11 @@ export interface PublicGetOptions {
   /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is private. */
   allowedPrivateOrigins: ReadonlySet<string>
   resolve?: Resolve
+  /** In place of what the system says: the addresses of this machine, which are never reached. */
+  ownAddresses?: () => readonly string[]
   /** For looking up the name and connecting together. */
   connectTimeoutMs?: number
-  /** Until the headers have come, and again between two parts of the body. */
+  /** Until the headers have come, again between two parts of the body, and for a connection between two requests. */
   idleTimeoutMs?: number
   /** Further requests to the same origin wait for one of these. */
   connectionsPerOrigin?: number
@@ -42,11 +44,18 @@ export function publicGet(options: PublicGetOptions): Get & { close: () => Promi
 
 function agentFor({ idleTimeoutMs = 30_000, connectTimeoutMs = 10_000, ...options }: PublicGetOptions) {
   return new Agent({
-    connect: judgedConnector({ resolve: resolveBySystem, connectTimeoutMs, ...options }),
+    connect: judgedConnector({
+      resolve: resolveBySystem,
+      ownAddresses: addressesOfSystem,
+      connectTimeoutMs,
+      ...options,
+    }),
     connections: options.connectionsPerOrigin ?? 16,
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: idleTimeoutMs,
     bodyTimeout: idleTimeoutMs,
+    // undici's ten minutes would let every host of a hostile list hold a connection for that long.
+    keepAliveMaxTimeout: idleTimeoutMs,
   })
 }
 

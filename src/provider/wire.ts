@@ -36,7 +36,7 @@ export function readOutcome(body: Json): Outcome | null {
       return {
         ...facts,
         status: 'succeeded',
-        images: [...offered('output', body['output']), ...offered('proxy', body['proxy_links'])],
+        ...kept([...offered('output', body['output']), ...offered('proxy', body['proxy_links'])]),
       }
     case 'processing':
     case 'queued':
@@ -108,8 +108,15 @@ function readFacts(body: Json): Facts {
   }
 }
 
+/** Never of an object: it may bring a toString that is no function. */
+const wordOf = (value: unknown) =>
+  typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? String(value).toLowerCase()
+    : ''
+
 function readNsfw(value: unknown): { value: unknown; verdict: NsfwVerdict } {
-  const said = (Array.isArray(value) ? value : [value]).map((one: unknown) => String(one).toLowerCase())
+  const items: unknown[] = [value].flat(MOST_LEVELS)
+  const said = items.map(wordOf)
   const flagged = said.some((one) => one === 'true' || one === '1')
   const clear = said.length > 0 && said.every((one) => one === 'false' || one === '0')
   return { value, verdict: flagged ? 'flagged' : clear ? 'clear' : 'unknown' }
@@ -117,19 +124,26 @@ function readNsfw(value: unknown): { value: unknown; verdict: NsfwVerdict } {
 
 /** Seen as an array of strings or of `{url}`, one plain string, an object `{"0": url}`, `""`, null and absent. */
 function offered(source: ImageSource, value: unknown): OfferedImage[] {
-  const items =
-    typeof value === 'string' ? [value] : Array.isArray(value) ? value : isObject(value) ? byIndex(value) : []
-  return items.slice(0, MOST_IMAGES).flatMap((item: unknown, position) => {
+  return itemsOf(value).flatMap(([position, item]) => {
     const url = textOf(isObject(item) ? item['url'] : item)
     return url ? [{ source, position, url }] : []
   })
 }
 
-function byIndex(value: Json): unknown[] {
-  if ('url' in value) return [value]
-  const items: unknown[] = []
-  for (const [key, item] of Object.entries(value)) if (/^\d{1,2}$/u.test(key)) items[Number(key)] = item
-  return Array.from(items)
+function itemsOf(value: unknown): [number, unknown][] {
+  if (Array.isArray(value)) return [...value.entries()]
+  if (isObject(value) && !('url' in value)) return byIndex(value)
+  return [[0, value]]
+}
+
+const byIndex = (value: Json) =>
+  Object.entries(value)
+    .filter(([key]) => /^(?:0|[1-9]\d{0,8})$/u.test(key))
+    .map(([key, item]): [number, unknown] => [Number(key), item])
+
+function kept(images: OfferedImage[]) {
+  const within = images.filter(({ position }) => position < MOST_IMAGES)
+  return { images: within, cutOff: images.length - within.length }
 }
 
 const NO_MESSAGE = 'The provider gave no reason.'

@@ -24,3 +24,20 @@ it('leaves real bytes behind such a link, and base64 behind any other, as they c
   expect(pictureBytes(LINK, red)).toEqual(red)
   expect(pictureBytes('https://cdn.example.net/1.png', text)).toEqual(text)
 })
+
+it.each([
+  ['white space between all digits', 'a '],
+  ['nothing but white space', ' '],
+  ['line ends', '\n\nAA'],
+  ['the beginning of a prefix', 'data:'],
+  ['padding', '='],
+  ['padding between white space', '= '],
+  ['padding between digits', 'a='],
+  ['digits', 'QUJD'],
+])('does not stand still over 25 MiB of %s', (_name, unit) => {
+  const bytes = Buffer.alloc(25 * 1024 * 1024, unit)
+  const startedAt = performance.now()
+  pictureBytes(LINK, bytes)
+  // Some 200 ms on an idle machine.
+  expect(performance.now() - startedAt).toBeLessThan(2500)
+})

@@ -2,7 +2,7 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { download } from '../../src/net/download.ts'
 import { answering, fetched, loopbackGet, picture, policy } from './downloading.ts'
-import { serve, serveRaw } from './loopback.ts'
+import { serve, serveRaw, serveTrickle } from './loopback.ts'
 
 describe('download', () => {
   it('brings the bytes as they were sent', async () => {
@@ -46,8 +46,13 @@ describe('download, by answer', () => {
     await expect(fetched(origin)).rejects.toMatchObject({ code, final: false })
   })
 
-  it('refuses a declared length over the limit for good, and reads nothing', async () => {
-    const get = answering({ status: 200, headers: { 'content-length': '101' }, chunks: [picture] })
+  it.each([
+    ['one byte too much', '101'],
+    ['a terabyte', '1000000000000'],
+    ['with leading zeros', '000000000000101'],
+    ['in white space', ' 101 '],
+  ])('refuses a declared length over the limit for good, and reads nothing: %s', async (_, length) => {
+    const get = answering({ status: 200, headers: { 'content-length': length }, chunks: [picture] })
     const failure = download(get, 'https://cdn.test/', { ...policy(), maxBytes: 100 })
     await expect(failure).rejects.toMatchObject({ code: 'too_large', final: true })
     expect([get.read(), get.discarded()]).toEqual([0, true])
@@ -74,10 +79,36 @@ describe('download, by answer', () => {
     }
   })
 
-  it.each(['gzip', 'br', 'GZIP, identity'])('never inflates a body that is %s-encoded', async (encoding) => {
+  it.each([
+    'gzip',
+    'x-gzip',
+    'deflate',
+    'br',
+    'zstd',
+    'compress',
+    'GZIP, identity',
+    'identity, gzip',
+    'aes128gcm',
+    'nonsense',
+  ])('never inflates a body that is %s-encoded', async (encoding) => {
     const bomb = gzipSync(Buffer.alloc(1_000_000))
     const { origin } = await serve((_, response) => response.writeHead(200, { 'content-encoding': encoding }).end(bomb))
     await expect(fetched(origin)).rejects.toMatchObject({ code: 'not_an_image', final: false })
+  })
+
+  it('never inflates a body that is encoded twice, of which the first says nothing', async () => {
+    const bomb = gzipSync(Buffer.alloc(1_000_000))
+    const { origin } = await serve((_, response) =>
+      response.setHeader('content-encoding', ['identity', 'gzip']).end(bomb),
+    )
+    expect(Buffer.from((await fetched(origin)).bytes)).toEqual(bomb)
+  })
+
+  it('never inflates a body that is compressed for the transfer', async () => {
+    const bomb = gzipSync(Buffer.alloc(1_000_000))
+    const head = Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n')
+    const { origin } = await serveRaw(Buffer.concat([head, bomb]))
+    expect(Buffer.from((await fetched(origin)).bytes)).toEqual(bomb)
   })
 
   it('takes a body that says it is encoded as itself', async () => {
@@ -136,11 +167,32 @@ describe('download, cut off', () => {
     expect(performance.now() - startedAt).toBeLessThan(1000)
   })
 
-  it('does not let a trickle of bytes outlast the time limit', async () => {
-    const { origin } = await serve((_, response) => {
-      const trickle = setInterval(() => response.write('a'), 10)
-      response.on('close', () => clearInterval(trickle))
-    })
-    await expect(fetched(origin, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'timeout', final: false })
+  it.each([
+    ['a server that says nothing', '', ''],
+    ['one byte of the headers at a time', 'HTTP/1.1 200 OK\r\nX-A: ', 'a'],
+    ['one early hint after another', '', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+    ['one byte of the body at a time', 'HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n', 'a'],
+    ['one byte of an undeclared body at a time', 'HTTP/1.1 200 OK\r\n\r\n', 'a'],
+    ['one chunk at a time', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '1\r\na\r\n'],
+    ['an endless chunk extension', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;', 'a'],
+    ['an endless trailer', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: ', 'a'],
+    ['an endless row of line ends before the answer', '', '\r\n'],
+  ])('does not let %s outlast the time limit', async (_, begin, again) => {
+    const server = await serveTrickle(begin, again)
+    await expect(fetched(server.origin, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'timeout', final: false })
+    await server.closed()
+  })
+
+  it.each([
+    ['a chunk extension', '1;', 'unreachable'],
+    ['a trailer', '1\r\na\r\n0\r\nX-A: ', undefined],
+  ])('gives up on %s of megabytes', async (_, begin, code) => {
+    const flood = 'a'.repeat(50_000_000)
+    const { origin } = await serveRaw(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${begin}${flood}`)
+    const outcome = await fetched(origin).then(
+      ({ short }) => ({ short }),
+      (error: unknown) => error,
+    )
+    expect(outcome).toMatchObject(code === undefined ? { short: true } : { code, final: false })
   })
 })

@@ -5,8 +5,17 @@ import type { Get, GetResponse } from '../../src/ports.ts'
 
 export const picture = Buffer.from('as many bytes as a picture may have')
 
+/** Where others reach us. */
+export const OWN_ORIGIN = 'https://afterimage.test'
+
 export function policy(allowed: string[] = []): DownloadPolicy {
-  return { maxBytes: 100_000, timeoutMs: 10_000, allowedPrivateOrigins: new Set(allowed), imageHosts: [] }
+  return {
+    maxBytes: 100_000,
+    timeoutMs: 10_000,
+    allowedPrivateOrigins: new Set(allowed),
+    imageHosts: [],
+    ownOrigin: OWN_ORIGIN,
+  }
 }
 
 /** From a server on loopback, whose origin alone is allowed. */

@@ -15,6 +15,7 @@ export interface Shown {
     status: string
     sha256: string | null
     object_key: string | null
+    suspect: string | null
     failure: { code: string } | null
   }[]
 }

@@ -77,6 +77,7 @@ describe('The samples of the provider', () => {
       nsfw: { value: false, verdict: 'clear' },
       mentionsProxies: true,
       images: [output(0, A)],
+      cutOff: 0,
     })
   })
 
@@ -89,6 +90,7 @@ describe('The samples of the provider', () => {
       providerId: 'abc123-def456',
       generationTimeSeconds: 45.2,
       images: [output(0, A)],
+      cutOff: 0,
     })
   })
 
@@ -230,10 +232,21 @@ describe('readReply', () => {
     })
   })
 
-  it('keeps 64 images of a message that names thousands', () => {
-    const reply = read({ status: 'success', output: Array.from({ length: 5000 }, () => A) })
+  it.each([
+    ['an array', Array.from({ length: 5000 }, () => A)],
+    ['an object', Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [String(n), A]))],
+  ])('keeps 64 images of a message that names thousands in %s, and counts the rest', (_, output) => {
+    const reply = read({ status: 'success', output, proxy_links: output })
 
-    expect('images' in reply && reply.images).toHaveLength(64)
+    expect('images' in reply && reply.images).toHaveLength(128)
+    expect(reply).toMatchObject({ cutOff: 2 * (5000 - 64) })
+  })
+
+  it.each(['01', '-1', '1.5', '1e1', '__proto__', '9999999999'])('takes no image at the index %j', (key) => {
+    const output = JSON.parse(
+      `{"0":${JSON.stringify(A)},${JSON.stringify(key)}:"https://cdn.test/other.png"}`,
+    ) as unknown
+    expect(read({ status: 'success', output })).toMatchObject({ images: [{ position: 0, url: A }], cutOff: 0 })
   })
 
   it('takes no link that is only promised', () => {
