@@ -112,6 +112,18 @@ const tokens = list.transform((items, context) => {
   return valid
 })
 
+/** Whoever guesses a secret can forge every callback. */
+const SHORTEST_SECRET = 16
+
+const callbackSecrets = list.transform((items, context) => {
+  for (const [index, { length }] of items.entries())
+    if (length < SHORTEST_SECRET)
+      context.addIssue(
+        `expected ${SHORTEST_SECRET} characters or more, to be hard to guess; secret ${index + 1} is shorter`,
+      )
+  return items
+})
+
 const settings = z
   .object({
     MODELSLAB_API_KEY: z.string('expected the API key of your ModelsLab account'),
@@ -134,7 +146,7 @@ const settings = z
     AWS_REGION: z.string().optional(),
     S3_FORCE_PATH_STYLE: yesNo.optional(),
     IMAGE_DELIVERY: z.enum(['stream', 'presign'], 'expected stream or presign').default('stream'),
-    CALLBACK_SECRETS: list.default([]),
+    CALLBACK_SECRETS: callbackSecrets.default([]),
     API_TOKENS: tokens.default([]),
     ALLOWED_PRIVATE_ORIGINS: origins.default(new Set<string>()),
     IMAGE_HOSTS: hosts.default([]),
@@ -147,6 +159,7 @@ const settings = z
     LEASE_SECONDS: seconds(120),
     ARCHIVE_CONCURRENCY: count(256).default(16),
     MAX_IN_FLIGHT: count(1_000_000).optional(),
+    SUBMISSIONS_PER_MINUTE: count(1_000_000).default(6000),
     TRUSTED_PROXIES: addresses.default([]),
     LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error'], 'expected debug, info, warn or error').default('info'),
   })
@@ -182,6 +195,7 @@ const settings = z
     leaseMs: ms(env.LEASE_SECONDS),
     archiveConcurrency: env.ARCHIVE_CONCURRENCY,
     maxInFlight: env.MAX_IN_FLIGHT ?? null,
+    submissionsPerMinute: env.SUBMISSIONS_PER_MINUTE,
     trustedProxies: env.TRUSTED_PROXIES,
     logLevel: env.LOG_LEVEL,
   }))
@@ -202,6 +216,17 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     fields.push({ pointer: 'IMAGE_DELIVERY', message: 'expected stream while S3_BUCKET is not set' })
   if (!result.data || fields.length > 0) throw new ConfigError(fields)
   return result.data
+}
+
+/**
+ * The same settings for a command that looks at what is kept: it calls no provider and nobody calls it, so neither has to be
+ * named, and nothing of theirs is to be read here.
+ * @throws ConfigError
+ */
+export function readKeptConfig(env: Record<string, string | undefined>): Omit<Config, 'modelsLab'> {
+  const publicUrl = env['PUBLIC_URL']?.trim() ? env['PUBLIC_URL'] : 'http://localhost'
+  const { modelsLab, ...kept } = readConfig({ ...env, MODELSLAB_API_KEY: 'none', PUBLIC_URL: publicUrl })
+  return kept
 }
 
 const isOpenToAll = ({ HOST = '127.0.0.1', API_TOKENS = '' }: Record<string, string>) =>

@@ -11,7 +11,9 @@ const STATUS_BY_CODE = {
   body_too_large: 413,
   range_not_satisfiable: 416,
   idempotency_key_reused: 422,
+  rate_limited: 429,
   internal: 500,
+  body_incomplete: 503,
   unavailable: 503,
 } as const
 

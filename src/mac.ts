@@ -1,4 +1,5 @@
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { remembered } from './remember.ts'
 
 /** One purpose a door, so that a capability for one passes at no other. */
 export type MacPurpose = 'callback'
@@ -20,15 +21,18 @@ export function macs(purpose: MacPurpose, secrets: readonly string[]): Macs {
   const keys = secrets.map((secret) => Buffer.from(hkdfSync('sha256', secret, '', purpose, 32)))
   const digest = (key: Buffer, field: string) =>
     createHmac('sha256', key).update(`afterimage/${purpose}/v1\n${field}`).digest()
-  const [first] = keys
-  if (!first) throw new Error(`no secret to sign ${purpose} with`)
+  if (keys.length === 0) throw new Error(`no secret to sign ${purpose} with`)
+  const digests = remembered((field) => keys.map((key) => digest(key, field)))
+  const accepted = (field: string) => digests(field).map((mac) => mac.toString('hex'))
   return {
-    sign: (field) => digest(first, field).toString('hex'),
+    sign: (field) => accepted(field)[0] ?? '',
     verifies: (field, mac) => {
       if (!/^[0-9a-f]{64}$/u.test(mac)) return false
       const given = Buffer.from(mac, 'hex')
-      return keys.map((key) => timingSafeEqual(digest(key, field), given)).includes(true)
+      return digests(field)
+        .map((one) => timingSafeEqual(one, given))
+        .includes(true)
     },
-    accepted: (field) => keys.map((key) => digest(key, field).toString('hex')),
+    accepted,
   }
 }

@@ -41,6 +41,7 @@ describe('readConfig', () => {
       leaseMs: 120_000,
       archiveConcurrency: 16,
       maxInFlight: null,
+      submissionsPerMinute: 6000,
       trustedProxies: [],
       logLevel: 'info',
     } satisfies Config)
@@ -61,7 +62,11 @@ describe('readConfig', () => {
     ['PORT', '65535', { port: 65535 }],
     ['DATABASE_PATH', '/var/lib/afterimage/a.db', { databasePath: '/var/lib/afterimage/a.db' }],
     ['OBJECTS_DIR', '/srv/objects', { objectsDir: '/srv/objects' }],
-    ['CALLBACK_SECRETS', 'new-secret, old-secret,', { callbackSecrets: ['new-secret', 'old-secret'] }],
+    [
+      'CALLBACK_SECRETS',
+      'the-newer-secret, the-older-secret,',
+      { callbackSecrets: ['the-newer-secret', 'the-older-secret'] },
+    ],
     [
       'ALLOWED_PRIVATE_ORIGINS',
       'http://127.0.0.1:9101,HTTP://[::1]:9102',
@@ -79,6 +84,7 @@ describe('readConfig', () => {
     ['LEASE_SECONDS', '4.0006', { leaseMs: 4001, downloadTimeoutMs: 3000 }],
     ['ARCHIVE_CONCURRENCY', '256', { archiveConcurrency: 256 }],
     ['MAX_IN_FLIGHT', '5', { maxInFlight: 5 }],
+    ['SUBMISSIONS_PER_MINUTE', '60', { submissionsPerMinute: 60 }],
     ['TRUSTED_PROXIES', '10.0.0.0/8, ::1', { trustedProxies: ['10.0.0.0/8', '::1'] }],
     ['LOG_LEVEL', 'debug', { logLevel: 'debug' }],
     ['LOG_LEVEL', '  ', { logLevel: 'info' }],
@@ -145,6 +151,9 @@ describe('readConfig', () => {
     ['ARCHIVE_CONCURRENCY', '1.5'],
     ['MAX_IN_FLIGHT', '0'],
     ['MAX_IN_FLIGHT', 'none'],
+    ['CALLBACK_SECRETS', 'fifteen-letters'],
+    ['CALLBACK_SECRETS', 'sixteen-letters-,fifteen-letters'],
+    ['SUBMISSIONS_PER_MINUTE', '0'],
     ['TRUSTED_PROXIES', 'proxy.local'],
     ['TRUSTED_PROXIES', '10.0.0.0/33'],
     ['LOG_LEVEL', 'loud'],
@@ -242,6 +251,7 @@ describe('A ConfigError', () => {
     ['IMAGE_HOSTS', 'https://me:hunter2@cdn.example.com'],
     ['IMAGE_HOSTS', 'https://cdn.example.com/?token=hunter2'],
     ['LOG_LEVEL', 'hunter2'],
+    ['CALLBACK_SECRETS', 'hunter2'],
     ['PORT', 'hunter2'],
   ])('about %s %j quotes no secret', (name, value) => {
     const found = faults({ [name]: value })

@@ -1,6 +1,11 @@
-import { createHmac, hkdfSync } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
+import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { describe, expect, it, vi } from 'vitest'
 import { macs } from '../src/mac.ts'
+
+vi.mock('node:crypto', async (original) => {
+  const crypto = await original<typeof import('node:crypto')>()
+  return { ...crypto, timingSafeEqual: vi.fn(crypto.timingSafeEqual) }
+})
 
 const ID = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'
 
@@ -54,6 +59,40 @@ describe('macs', () => {
     const changed = Array.from(mac, (digit, n) => mac.slice(0, n) + (digit === '0' ? '1' : '0') + mac.slice(n + 1))
 
     expect(changed.filter((one) => verifies(ID, one))).toEqual([])
+  })
+
+  it('compares in constant time, with every secret also after one has matched', () => {
+    const { accepted, verifies } = macs('callback', ['new', 'old', 'older'])
+    for (const mac of [...accepted(ID), '0'.repeat(64)]) {
+      vi.mocked(timingSafeEqual).mockClear()
+
+      verifies(ID, mac)
+
+      const lengths = vi.mocked(timingSafeEqual).mock.calls.map((pair) => pair.map(({ byteLength }) => byteLength))
+      expect(lengths).toEqual([
+        [32, 32],
+        [32, 32],
+        [32, 32],
+      ])
+    }
+  })
+
+  it.each([
+    ['with the key of another purpose', 'image', 'callback'],
+    ['with the words of another purpose', 'callback', 'image'],
+    ['for another purpose', 'image', 'image'],
+    ['for no purpose', '', ''],
+  ])('does not verify what the same secret signed %s', (_how, info, words) => {
+    const key = Buffer.from(hkdfSync('sha256', 'a secret', '', info, 32))
+    const mac = createHmac('sha256', key).update(`afterimage/${words}/v1\n${ID}`).digest('hex')
+
+    expect(verifies(ID, mac)).toBe(false)
+  })
+
+  it('does not verify what the secret itself signed, without a derived key', () => {
+    const mac = createHmac('sha256', 'a secret').update(`afterimage/callback/v1\n${ID}`).digest('hex')
+
+    expect(verifies(ID, mac)).toBe(false)
   })
 
   it('does not work without a secret', () => {

@@ -3,8 +3,10 @@ import Database from 'better-sqlite3'
 import { v7 as uuidv7 } from 'uuid'
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
+import { callbacks } from '../src/ledger/schema.ts'
 import { macs } from '../src/mac.ts'
 import { reconcileDue } from '../src/reconcile.ts'
+import { onD1 } from './driver.ts'
 import {
   API_KEY,
   decisions,
@@ -52,14 +54,12 @@ describe('a callback', () => {
 
     const { status } = await here.callback(id, success(id))
 
-    const reader = new Database(here.config.databasePath, { readonly: true })
     expect(status).toBe(200)
-    expect(reader.prepare('select count(*) from callbacks').pluck().get()).toBe(1)
-    expect(reader.prepare('select status, due_at from images').all()).toEqual([
+    expect(await here.committed('select count(*) as kept from callbacks')).toEqual([{ kept: 1 }])
+    expect(await here.committed('select status, due_at from images')).toEqual([
       { status: 'pending', due_at: here.clock.now },
     ])
     expect(here.cdn.gets).toEqual([])
-    reader.close()
   })
 
   it.each([
@@ -204,7 +204,7 @@ describe('the MAC', () => {
   })
 
   it.each([0, 1])('by accepted secret number %i opens the door', async (n) => {
-    const secrets = ['the-new-secret', 'the-old-secret']
+    const secrets = ['the-newer-secret', 'the-older-secret']
     const here = world({ CALLBACK_SECRETS: secrets.join(',') })
     const { id } = await submitted(here)
     const mac = macs('callback', [secrets[n] ?? '']).sign(id)
@@ -325,7 +325,7 @@ describe('a callback for a generation that our ledger does not know', () => {
 })
 
 describe('what is kept of a body', () => {
-  const secrets = ['the-new-secret', 'the-old-secret']
+  const secrets = ['the-newer-secret', 'the-older-secret']
   const key = 'key/of+the"provider'
 
   it.each([
@@ -369,8 +369,8 @@ describe('what is kept of a body', () => {
 
     await deliver(here, id, bytes)
 
-    const row = here.sqlite.db.$client.prepare('select body, body_sha256 from callbacks').get()
-    expect(row).toEqual({ body: Buffer.from(bytes), body_sha256: sha256(bytes) })
+    const [row] = await here.db.select().from(callbacks)
+    expect(row).toMatchObject({ body: Buffer.from(bytes), bodySha256: sha256(bytes) })
   })
 
   it('is told without its secrets in the timeline and in the log', async () => {
@@ -386,7 +386,7 @@ describe('what is kept of a body', () => {
 })
 
 describe('a callback that cannot be kept', () => {
-  it('because the disk is full is answered 503, and taken when it comes again', async () => {
+  it.skipIf(onD1)('because the disk is full is answered 503, and taken when it comes again', async () => {
     const here = world()
     const { id } = await submitted(here)
     const client = here.sqlite.db.$client
@@ -401,7 +401,7 @@ describe('a callback that cannot be kept', () => {
     expect(await decisions(here, id)).toEqual(['accepted'])
   })
 
-  it('because the database is locked is answered 503 within 2 s, and nothing of it is kept', async () => {
+  it.skipIf(onD1)('because the database is locked is answered 503 within 2 s, and nothing of it is kept', async () => {
     const here = world()
     const [known, unknown] = [(await submitted(here)).id, uuidv7()]
     const other = new Database(here.config.databasePath)

@@ -1,4 +1,3 @@
-import Database from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
 import { expireOverdue } from '../src/reconcile.ts'
 import { sendHeld } from '../src/submit.ts'
@@ -68,11 +67,11 @@ describe('what the provider replies', () => {
     const answer = here.provider.hesitates()
     const submission = submitted(here)
     await sent(here, 1)
-    here.sqlite.db.$client.pragma('query_only = 1')
+    const writeAgain = here.refuseWrites()
     answer({ status: 'processing', id: 134712448 })
     const { id, status } = await submission
 
-    here.sqlite.db.$client.pragma('query_only = 0')
+    writeAgain()
     await here.idle()
 
     expect(status).toBe('requested')
@@ -101,7 +100,7 @@ describe('a submission', () => {
     const submission = submitted(here)
     const { trackId } = await sent(here, 1)
 
-    const seen = onDisk(here, trackId)
+    const [seen] = await here.committed(`select status, submission_started_at from generations where id = '${trackId}'`)
 
     expect(seen).toEqual({ status: 'requested', submission_started_at: here.clock.now })
     answer({ status: 'processing', id: 1 })
@@ -324,15 +323,5 @@ async function sent({ provider }: World, n: number) {
     const submission = provider.submissions[n - 1]
     if (submission) return submission
     await new Promise(setImmediate)
-  }
-}
-
-/** What another process reads: what is not committed is not there. */
-function onDisk({ config }: World, id: string) {
-  const reader = new Database(config.databasePath, { readonly: true })
-  try {
-    return reader.prepare('select status, submission_started_at from generations where id = ?').get(id)
-  } finally {
-    reader.close()
   }
 }

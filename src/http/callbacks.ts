@@ -1,18 +1,26 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { AppError } from '../errors.ts'
 import type { Deps } from '../ports.ts'
 import { receive } from '../receive.ts'
 import { uuidTime } from '../uuid.ts'
 import { readBody } from './body.ts'
+import type { Forgeries } from './forgeries.ts'
 
 const MOST_CALLBACK_BYTES = 1024 * 1024
 
-/** Where the provider calls. The URL is the proof: nothing is read before its MAC is verified. */
-export function callbackRoutes(deps: Deps) {
+interface Door {
+  forgeries: Forgeries
+  clientOf: (c: Context) => string
+}
+
+/**
+ * Where the provider calls. The URL is the proof: nothing is read before its MAC is verified, and who has a right one is
+ * never limited.
+ */
+export function callbackRoutes(deps: Deps, { forgeries, clientOf }: Door) {
   return new Hono().post('/:id/:mac', async (c) => {
     const { id, mac } = c.req.param()
-    if (uuidTime(id) === null || !deps.verifiesCallback(id, mac))
-      throw new AppError('not_found', 'There is nothing here.')
+    if (uuidTime(id) === null || !deps.verifiesCallback(id, mac)) throw forgeries.refused(clientOf(c))
     const body = await keep(deps, id, c.req.raw).catch(notKept)
     if (body.tooLarge) throw new AppError('body_too_large', `Expected a body of at most ${MOST_CALLBACK_BYTES} bytes.`)
     return c.json({ received: true })
@@ -27,5 +35,6 @@ async function keep(deps: Deps, id: string, request: Request) {
 
 /** Whatever the reason, a callback that is not kept must come again. */
 function notKept(cause: unknown): never {
+  if (cause instanceof AppError && cause.code === 'body_incomplete') throw cause
   throw new AppError('unavailable', 'The callback cannot be kept right now.', { cause, retryAfterSeconds: 5 })
 }

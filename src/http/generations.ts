@@ -1,4 +1,5 @@
 import { type Context, Hono } from 'hono'
+import { createMiddleware } from 'hono/factory'
 import { z } from 'zod'
 import { AppError } from '../errors.ts'
 import { ARCHIVE_STATUSES, GENERATION_STATUSES, NSFW_VERDICTS } from '../generation.ts'
@@ -12,15 +13,16 @@ import { readQuery, takesNoQuery } from './fields.ts'
 import { generationJson, timelineJson } from '../generation-json.ts'
 import { imageRoutes } from './images.ts'
 import { readInpaintRequest } from './inpaint-request.ts'
+import { rateLimit } from './rate-limit.ts'
 
 const MOST_SUBMISSION_BYTES = 256 * 1024
 
 export function generationRoutes(deps: Deps) {
-  const { publicUrl } = deps.config
+  const { publicUrl, submissionsPerMinute } = deps.config
   const show = (whole: WholeGeneration) => generationJson(whole, publicUrl)
 
   return new Hono<AuthEnv>()
-    .post('/', requires('submit'), takesNoQuery, async (c) => {
+    .post('/', requires('submit'), atMost(submissionsPerMinute, deps.now), takesNoQuery, async (c) => {
       const idempotencyKey = readIdempotencyKey(c.req.header('idempotency-key'))
       const { request, clientTrackId } = readInpaintRequest(await readJson(c.req.raw))
       const { id, replayed } = await submit(deps, {
@@ -53,6 +55,17 @@ export function generationRoutes(deps: Deps) {
       return c.json(show(await existing(deps, generation.id)), 202)
     })
     .route('/:id/images', imageRoutes(deps))
+}
+
+/** For each token, before anything is read: whether it would be taken or not, and whether it is a replay or not. */
+function atMost(perMinute: number, now: () => number) {
+  const take = rateLimit({ burst: perMinute, perSecond: perMinute / 60 }, now)
+  return createMiddleware<AuthEnv>(async (c, next) => {
+    const retryAfterSeconds = take(c.var.client.name)
+    if (retryAfterSeconds > 0)
+      throw new AppError('rate_limited', `This token may submit ${perMinute} times a minute.`, { retryAfterSeconds })
+    await next()
+  })
 }
 
 async function existing(deps: Deps, id: string): Promise<WholeGeneration> {

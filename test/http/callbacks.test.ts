@@ -4,8 +4,8 @@ import { createAdaptorServer } from '@hono/node-server'
 import Database from 'better-sqlite3'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createApp } from '../../src/http/app.ts'
-import { shown, submitted, type World, world } from '../world.ts'
-import { dump, problem } from './doors.ts'
+import { dump, shown, submitted, type World, world } from '../world.ts'
+import { problem } from './doors.ts'
 
 const MIB = 1024 * 1024
 const NOBODY = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'
@@ -66,7 +66,7 @@ describe('A callback URL that we did not make', () => {
     expect(response.status).toBe(404)
     expect(await response.text()).toBe(await unknown.text())
     expect(Object.fromEntries(response.headers)).toEqual(Object.fromEntries(unknown.headers))
-    expect(dump(here, 'callbacks')).toBe('[]')
+    expect(await dump(here, 'callbacks')).toBe('[]')
     expect((await shown(here, id)).status).toBe('processing')
   })
 
@@ -141,7 +141,7 @@ describe('POST /callbacks/{id}/{mac}', () => {
     const response = await deliver(here, capability(here, id).path, { body })
 
     expect(response.status).toBe(200)
-    expect(dump(here, 'callbacks')).toContain(`"decision":"${decision}"`)
+    expect(await dump(here, 'callbacks')).toContain(`"decision":"${decision}"`)
   })
 
   it('answers 200 to an id that the ledger does not know, and adopts it', async () => {
@@ -206,14 +206,14 @@ describe('POST /callbacks/{id}/{mac}', () => {
     expect(performance.now() - startedAt).toBeLessThan(2000)
     expect(response.status).toBe(503)
     expect(response.headers.get('retry-after')).toBe('5')
-    expect(dump(here, 'callbacks')).toBe('[]')
+    expect(await dump(here, 'callbacks')).toBe('[]')
     intruder.exec('rollback')
     intruder.close()
     expect((await deliver(here, capability(here, id).path)).status).toBe(200)
   })
 
   const breakages: [string, (here: World) => void][] = [
-    ['cannot be written', ({ sqlite }) => sqlite.db.$client.pragma('query_only = on')],
+    ['cannot be written', ({ refuseWrites }) => void refuseWrites()],
     ['cannot be read', ({ sqlite }) => sqlite.db.$client.exec('drop table callbacks')],
     [
       'has a bug',
@@ -270,7 +270,7 @@ describe('POST /callbacks/{id}/{mac}', () => {
     await deliver(here, path, { body })
 
     const stored = here.sqlite.db.$client.prepare('select cast(body as text) as body from callbacks').all()
-    const everything = JSON.stringify([stored, await shown(here, id)]) + dump(here, 'generations')
+    const everything = JSON.stringify([stored, await shown(here, id)]) + (await dump(here, 'generations'))
     expect(everything).toContain('***')
     expect(everything).not.toContain(mac)
     expect(everything).not.toContain(here.config.modelsLab.apiKey)
@@ -309,7 +309,7 @@ describe('Over a real connection', () => {
     const status = await send(port, capability(here, id).path, new Uint8Array(8 * MIB), headers)
 
     expect(status).toBe(413)
-    expect(dump(here, 'callbacks')).toContain('too_large')
+    expect(await dump(here, 'callbacks')).toContain('too_large')
   })
 
   it('a sender of 8 MiB to a wrong URL gets its 404', async () => {

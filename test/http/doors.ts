@@ -41,7 +41,3 @@ export async function succeeded(
 
 /** The front door of the same world, once the process was told to end. */
 export const draining = ({ deps }: World) => createApp(deps, { isDraining: () => true })
-
-/** Everything that the ledger holds of a table, as text. */
-export const dump = ({ sqlite }: World, table: string) =>
-  JSON.stringify(sqlite.db.$client.prepare(`select * from ${table}`).all())

@@ -214,7 +214,7 @@ describe('POST /v1/generations', () => {
 
   it('answers 503 with Retry-After, and submits nothing, while the request cannot be written', async () => {
     const here = world()
-    here.sqlite.db.$client.pragma('query_only = on')
+    here.refuseWrites()
 
     const response = await post(here, REQUIRED)
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { world } from '../world.ts'
+import { dump, world } from '../world.ts'
 import { DEFAULTS, REQUIRED } from './bodies.ts'
-import { dump, pointers, post, problem } from './doors.ts'
+import { pointers, post, problem } from './doors.ts'
 
 describe('A parameter of POST /v1/generations', () => {
   it.each([
@@ -101,7 +101,7 @@ describe('A parameter of POST /v1/generations', () => {
 
     await post(here, { ...REQUIRED, key: 'a-key-of-the-caller' })
 
-    expect(dump(here, 'generations') + dump(here, 'events')).not.toContain('a-key-of-the-caller')
+    expect((await dump(here, 'generations')) + (await dump(here, 'events'))).not.toContain('a-key-of-the-caller')
     expect(JSON.stringify(here.provider.submissions)).not.toContain('a-key-of-the-caller')
   })
 
@@ -182,7 +182,7 @@ describe('A parameter of POST /v1/generations', () => {
       errors: [{ pointer: `/${field}`, message }],
     })
     expect(here.provider.submissions).toEqual([])
-    expect(dump(here, 'generations')).toBe('[]')
+    expect(await dump(here, 'generations')).toBe('[]')
   })
 
   it('names every field at fault at once, unknown ones by their JSON Pointer', async () => {
