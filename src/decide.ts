@@ -203,9 +203,11 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
   if (draft.road === 'fetch' && said.images.length > 0) draft.unnamed = leftOut(known, said.images)
   if (first) {
     Object.assign(draft.next, { status: 'succeeded', finishedAt: draft.at, failureCode: null, failureMessage: null })
-    draft.next.fetchDueAt = draft.next.fetchOwed ? whenSafe(draft, said) : null
+    draft.next.fetchDueAt = draft.next.fetchOwed ? whenSafe(known, draft) : null
     draft.callbackDecision = late ? 'late' : 'accepted'
   } else if (links.some((link) => link.contradicts)) {
+    // Only the provider, where it was asked, is believed in part.
+    if (draft.road !== 'fetch') draft.offers = draft.offers.map((one) => ({ ...one, contradicts: true }))
     contradicts(known, draft, rules)
     return
   } else if (fresh.length > 0) {
@@ -222,11 +224,12 @@ function oweWhatIsMissing(known: Known, draft: Draft, said: Outcome & { status: 
   const lacksProxies = !said.mentionsProxies && !known.images.some(({ source }) => source === 'proxy')
   const lacksVerdict = (said.nsfw?.verdict ?? 'unknown') === 'unknown' && next.nsfwVerdict === 'unknown'
   if (next.providerId === null || !(lacksProxies || lacksVerdict)) return
-  oweFetch(draft, whenSafe(draft, said))
+  oweFetch(draft, whenSafe(known, draft))
 }
 
 /** What is owed beside a success waits until its images are safe; the ledger makes it due then. */
-const whenSafe = (draft: Draft, said: Outcome & { status: 'succeeded' }) => (said.images.length > 0 ? null : draft.at)
+const whenSafe = ({ generation }: Known, { offers, at }: Draft) =>
+  offers.length > 0 || generation.archiveStatus === 'pending' ? null : at
 
 const offer = (image: KnownOffer, at: number, rules: Rules): NewOffer => ({
   ...image,

@@ -1,16 +1,69 @@
-/** A secret as it can stand in text: plain, in JSON with or without escaped slashes, percent-encoded. */
+import { remembered } from './remember.ts'
+
+/** Shorter secrets would be found in any text by what base64 makes of them. */
+const LEAST_ENCODED_CHARACTERS = 16
+
+/** A secret as it can stand in text: plain, in JSON with or without escaped slashes, percent-encoded, encoded whole. */
 function spellings(secret: string) {
   const inJson = JSON.stringify(secret).slice(1, -1)
-  return [secret, inJson, inJson.replaceAll('/', '\\/'), encodeURIComponent(secret)]
+  const encoded = secret.length < LEAST_ENCODED_CHARACTERS ? [] : encodings(secret)
+  return [secret, secret.toUpperCase(), inJson, inJson.replaceAll('/', '\\/'), encodeURIComponent(secret), ...encoded]
+}
+
+/** In hex, and in base64 wherever it may begin among groups of three bytes: the digits that are all its own. */
+function encodings(secret: string) {
+  const bytes = Buffer.from(secret, 'latin1')
+  const hex = bytes.toString('hex')
+  const base64 = [0, 1, 2].map((before) => {
+    const digits = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64url')
+    return digits.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6))
+  })
+  return [hex, hex.toUpperCase(), ...base64, ...base64.map((url) => url.replaceAll('-', '+').replaceAll('_', '/'))]
 }
 
 /** The longest first: one may begin with another. */
 const spellingsOf = (secrets: readonly string[]) =>
   [...new Set(secrets.filter(Boolean).flatMap(spellings))].toSorted((a, b) => b.length - a.length)
 
+/** A letter or a digit that was escaped although nothing asks for it: `%61`, `%2561`, `\u0061`, `\x61`, `&#97;`. */
+const ODD_ESCAPE = /%(?:25)*[2-7][0-9a-f]|\\u00|\\x|&#/iu
+
+/** Each character of the secret in any of those ways. */
+function oddSpelling(secret: string) {
+  const characters = Array.from(secret, (character) => {
+    const code = character.charCodeAt(0)
+    const hex = code.toString(16).padStart(2, '0')
+    const literal = character.replace(/[\\^$.*+?()[\]{}|/]/u, '\\$&')
+    const escaped = `%(?:25)*${hex}|\\\\+u00${hex}|\\\\+x${hex}|&#0*${code};|&#x0*${hex};`
+    return code > 255 ? literal : `(?:\\\\*${literal}|${escaped})`
+  })
+  return new RegExp(characters.join(''), 'giu')
+}
+
+/** Secrets of so many characters, all of them these, stand in no text that has not so many of them in a row. */
+const LONG = /^[\w-]{32,}$/u
+const LONG_RUN = /[\w+/-]{32}/u
+
+const redactors = remembered((joined) => {
+  const secrets = joined.split('\n')
+  const areLong = secrets.every((secret) => LONG.test(secret))
+  let spelled: string[] | undefined
+  let odd: RegExp[] | undefined
+  return (text: string) => {
+    if (areLong && !LONG_RUN.test(text) && !ODD_ESCAPE.test(text)) return text
+    spelled ??= spellingsOf(secrets)
+    const redacted = spelled.reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
+    if (!ODD_ESCAPE.test(redacted)) return redacted
+    odd ??= secrets.filter(Boolean).map(oddSpelling)
+    return odd.reduce((rest, secret) => rest.replace(secret, '***'), redacted)
+  }
+})
+
+/** No secret has a line break in it. */
+const redactorOf = (secrets: readonly string[]) => redactors(secrets.join('\n'))
+
 /** Replaces every spelling of each secret by `***`. */
-export const redact = (text: string, secrets: readonly string[]) =>
-  spellingsOf(secrets).reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
+export const redact = (text: string, secrets: readonly string[]) => redactorOf(secrets)(text)
 
 /** The same on bytes, whatever their encoding: each byte is taken as one character. `cut`: they went on. */
 export function redactBytes(bytes: Uint8Array, secrets: readonly string[], { cut }: { cut: boolean }) {
@@ -32,12 +85,13 @@ function withoutCutSecret(text: string, secrets: readonly string[]) {
 
 /** The same on the texts in a JSON value; numbers and its shape stay. */
 export function redactJson<T>(value: T, secrets: readonly string[]): T {
+  const clean = redactorOf(secrets)
   return walk(value) as T
 
   function walk(json: unknown): unknown {
-    if (typeof json === 'string') return redact(json, secrets)
+    if (typeof json === 'string') return clean(json)
     if (Array.isArray(json)) return json.map(walk)
     if (typeof json !== 'object' || json === null) return json
-    return Object.fromEntries(Object.entries(json).map(([name, inner]) => [redact(name, secrets), walk(inner)]))
+    return Object.fromEntries(Object.entries(json).map(([name, inner]) => [clean(name), walk(inner)]))
   }
 }

@@ -21,8 +21,9 @@ export async function settle(
     const known = await deps.ledger.known(id)
     if (!known) return false
     // After the look at the generation: whoever keeps an equal body meanwhile makes the decision void.
-    if (evidence && (await deps.ledger.callbackRepeated(id, evidence.bodySha256, deps.now()))) return true
-    const draft = decide(known, clean, road, deps.now(), deps.config)
+    if (evidence && (await deps.ledger.callbackRepeated(id, evidence))) return true
+    // A callback may have waited in the spool. What it offers began to die when it came.
+    const draft = decide(known, clean, road, evidence?.receivedAt ?? deps.now(), deps.config)
     const callback = evidence && {
       ...evidence,
       decision: evidence.recovered ? ('recovered' as const) : draft.callbackDecision,
@@ -34,6 +35,8 @@ export async function settle(
         ...(callback && { decision: callback.decision }),
         status: draft.next.status,
       })
+      if (clean.status === 'succeeded' && clean.cutOff > 0)
+        deps.log('warn', 'more links than are kept', { generation: id, by: road, cut_off: clean.cutOff })
       deps.wake()
       return true
     }

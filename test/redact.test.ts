@@ -17,6 +17,38 @@ describe('redact', () => {
     expect(redact(text, secrets)).toBe(expected)
   })
 
+  const MAC = '3b0c44298fc1c149afbf4c8996fb9242'
+  const escaped = (write: (code: number) => string) =>
+    Array.from(MAC, (character) => write(character.charCodeAt(0))).join('')
+
+  it.each([
+    ['in capitals', MAC.toUpperCase()],
+    ['percent-encoded', escaped((code) => `%${code.toString(16)}`)],
+    ['percent-encoded twice', escaped((code) => `%25${code.toString(16)}`)],
+    ['percent-encoded here and there', `${MAC.slice(0, 9)}%66%63${MAC.slice(11)}`],
+    ['escaped as JSON may escape it', escaped((code) => `\\u00${code.toString(16)}`)],
+    ['escaped so by two writers, one after the other', escaped((code) => `\\\\u00${code.toString(16).toUpperCase()}`)],
+    ['escaped as HTML may escape it', escaped((code) => `&#${code};`)],
+    ['escaped so in hex', escaped((code) => `&#x${code.toString(16)};`)],
+    ['in hex', Buffer.from(MAC).toString('hex')],
+    ['in base64', Buffer.from(MAC).toString('base64').slice(0, 42)],
+  ])('finds a secret %s', (_how, spelled) => {
+    expect(redact(`"…/${spelled}"`, ['another', MAC])).toBe('"…/***"')
+  })
+
+  it.each([0, 1, 2, 3])('finds a secret in base64 behind %i other bytes', (before) => {
+    const text = Buffer.from(`${'x'.repeat(before)}${MAC}/and more`).toString('base64')
+
+    expect(Buffer.from(redact(text, [MAC]).replace('***', ''), 'base64').toString()).not.toContain(MAC.slice(2, -2))
+    expect(redact(text, [MAC])).toContain('***')
+  })
+
+  it('leaves escapes of anything else', () => {
+    const text = '%41%42 \\u0041 &#65; %253b \\x41'
+
+    expect(redact(text, [MAC])).toBe(text)
+  })
+
   it('leaves no secret in any text', () => {
     const secret = fc.stringMatching(/^[a-z0-9]{8,20}$/u)
     fc.assert(
