@@ -87,6 +87,7 @@ CREATE TABLE `images` (
 	`host` text NOT NULL,
 	`expires_at` integer NOT NULL,
 	`due_at` integer,
+	`waiting` integer DEFAULT false NOT NULL,
 	`leased_until` integer,
 	`attempts` integer DEFAULT 0 NOT NULL,
 	`fresh_links_asked` integer DEFAULT false NOT NULL,
@@ -98,13 +99,14 @@ CREATE TABLE `images` (
 	`object_key` text,
 	`suspect` text,
 	`archived_at` integer,
+	`margin_ms` integer,
 	`failure_code` text,
 	`failure_message` text,
 	PRIMARY KEY(`generation_id`, `source`, `position`)
 );
 --> statement-breakpoint
-CREATE INDEX `images_pending` ON `images` (`expires_at`,`due_at`,`host`) WHERE status = 'pending';--> statement-breakpoint
-CREATE INDEX `images_due` ON `images` (`due_at`) WHERE status = 'pending';--> statement-breakpoint
+CREATE INDEX `images_ready` ON `images` (`host`,`expires_at`) WHERE status = 'pending' and waiting = 0;--> statement-breakpoint
+CREATE INDEX `images_waiting` ON `images` (`due_at`) WHERE status = 'pending' and waiting = 1;--> statement-breakpoint
 CREATE TABLE `nsfw_reports` (
 	`id` integer PRIMARY KEY NOT NULL,
 	`generation_id` text NOT NULL,

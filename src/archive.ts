@@ -5,9 +5,9 @@ import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from './l
 import { pictureBytes } from './net/base64.ts'
 import { download } from './net/download.ts'
 import { inspect } from './net/picture.ts'
-import type { Deps } from './ports.ts'
+import type { Deps, PutOptions } from './ports.ts'
 
-const MAX_IMAGE_BYTES = 25 * 1024 * 1024
+export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
 
 /**
  * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of each host that are
@@ -23,7 +23,9 @@ export async function archiveDue(deps: Deps, limit: number, busy: ReadonlyMap<st
 export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<string, number>) {
   const now = deps.now()
   const perHost = Math.max(1, Math.floor(deps.config.archiveConcurrency / 2))
-  return deps.ledger.imagesClaimed({ now, leasedUntil: now + deps.config.leaseMs, limit, perHost, busy })
+  const { leaseMs, retryBaseSeconds } = deps.config
+  const latestDue = now + retryDelayMs(Infinity, retryBaseSeconds, 1)
+  return deps.ledger.imagesClaimed({ now, leasedUntil: now + leaseMs, latestDue, limit, perHost, busy })
 }
 
 /** One attempt at one image, from the place that has waited longest for its turn. */
@@ -90,8 +92,14 @@ export function nextPlace(places: readonly Place[], at: number): Place | undefin
 
 /** Downloads, looks at, hashes and stores what a place offers. */
 async function copyFrom(deps: Deps, { url }: Place): Promise<{ object: KeptObject; short: boolean }> {
-  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs } = deps.config
-  const policy = { maxBytes: MAX_IMAGE_BYTES, timeoutMs: downloadTimeoutMs, allowedPrivateOrigins, imageHosts }
+  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
+  const policy = {
+    maxBytes: MAX_IMAGE_BYTES,
+    timeoutMs: downloadTimeoutMs,
+    allowedPrivateOrigins,
+    imageHosts,
+    ownOrigin: new URL(publicUrl).origin,
+  }
   const { bytes: shown, short } = await download(deps.get, url, policy)
   const bytes = pictureBytes(url, shown)
   const picture = inspect(bytes)
@@ -108,12 +116,40 @@ async function copyFrom(deps: Deps, { url }: Place): Promise<{ object: KeptObjec
 
 async function store(deps: Deps, key: string, bytes: Uint8Array, about: { sha256: string; contentType: string }) {
   try {
-    await deps.objects.put(key, bytes, { ...about, ifAbsent: true })
+    await putInTime(deps, key, bytes, { ...about, ifAbsent: true })
   } catch (cause) {
     deps.health.objects(false, cause)
     throw new ImageFailure('store_failed', 'The object store did not take the image.', { cause })
   }
   await storeAnswered(deps)
+}
+
+const PUT_PATIENCE_MS = 10_000
+/** 8 Mbit/s: a store that is slower than this, and answers nobody else meanwhile, counts as away. */
+const PUT_BYTES_PER_MS = 1024
+
+/**
+ * A put that is given up once the store has answered nobody for as long as this one may take: it takes connections and never
+ * answers, and would hold every slot until it is restarted. The given up one may still succeed: keys name their content.
+ */
+export async function putInTime({ objects, health }: Deps, key: string, bytes: Uint8Array, options: PutOptions) {
+  const patienceMs = PUT_PATIENCE_MS + bytes.byteLength / PUT_BYTES_PER_MS
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const hangs = new Promise<never>((_resolve, reject) => {
+    const wait = (answersBefore: number) => {
+      timer = setTimeout(() => {
+        const answers = health.objectAnswers()
+        if (answers > answersBefore) wait(answers)
+        else reject(new Error(`the object store has answered nobody for ${Math.round(patienceMs / 1000)} s`))
+      }, patienceMs)
+    }
+    wait(health.objectAnswers())
+  })
+  try {
+    await Promise.race([objects.put(key, bytes, options), hangs])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** What waits only because the store was away is due as soon as it is back: links die meanwhile. */

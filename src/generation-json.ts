@@ -48,7 +48,7 @@ function parametersJson({ parameters, modelId, prompt, negativePrompt }: WholeGe
 }
 
 /** The provider's words repeat the links that were sent and that came, wherever they like. */
-function redactUrlsIn(json: unknown): unknown {
+export function redactUrlsIn(json: unknown): unknown {
   if (typeof json === 'string') return json.replace(/https?:[^\s"'<>]+/giu, (url) => redactUrl(url))
   if (Array.isArray(json)) return json.map(redactUrlsIn)
   if (typeof json !== 'object' || json === null) return json

@@ -13,6 +13,7 @@ export function watchHealth(log: Log, now: () => number): Health {
     objects: objects.saw,
     provider: provider.saw,
     read: () => ({ objects: objects.read(), provider: provider.read() }),
+    objectAnswers: objects.answers,
   }
 }
 
@@ -20,9 +21,11 @@ function watch(part: string, log: Log, now: () => number) {
   let downSince: number | null = null
   let saidAt = 0
   let wasSaid = false
+  let answers = 0
   const read = () => (downSince === null ? 'ok' : `down since ${new Date(downSince).toISOString()}`)
   const saw = (ok: boolean, reason?: unknown) => {
     if (ok) {
+      answers++
       const isBack = downSince !== null
       if (wasSaid) log('info', `${part} answers again`, { was: read() })
       wasSaid = false
@@ -30,11 +33,12 @@ function watch(part: string, log: Log, now: () => number) {
       return isBack
     }
     downSince ??= now()
-    if (now() - saidAt < SAY_AGAIN_MS) return false
+    // Either way: the clock may have been set back.
+    if (Math.abs(now() - saidAt) < SAY_AGAIN_MS) return false
     saidAt = now()
     wasSaid = true
     log('error', `${part} does not answer`, { state: read(), ...(reason === undefined ? {} : { error: reason }) })
     return false
   }
-  return { saw, read }
+  return { saw, read, answers: () => answers }
 }

@@ -1,5 +1,4 @@
-import { archiveImage, claimDue } from './archive.ts'
-import type { ClaimedImage } from './ledger/archiving.ts'
+import { createArchiver } from './archiver.ts'
 import type { Deps } from './ports.ts'
 import { recordDue } from './record.ts'
 import { expireOverdue, reconcileDue } from './reconcile.ts'
@@ -8,9 +7,12 @@ import { sendHeld } from './submit.ts'
 /** The guarantee where a wake was lost, and what brings work that was not due before. */
 const TICK_MS = 200
 const EXPIRE_EVERY_MS = 1000
+const CLOCK_EVERY_MS = 1000
+/** Less is how clocks are kept right all the time. */
+const SET_BACK_MS = 2000
 const FETCHES_AT_ONCE = 8
-const PROBE_MS = 1000
 const RECORDS_AT_ONCE = 8
+const REST_MS = 1000
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
 
@@ -23,20 +25,25 @@ export interface Loop {
 
 /** Does what is due, for as long as the process lives. The ledger is the queue: nothing is remembered here. */
 export function startLoop(deps: Deps): Loop {
-  const archiver = startArchiver(deps)
+  const archiver = createArchiver(deps)
   const failed = (what: string) => (error: unknown) => deps.log('error', `${what} failed`, { error })
   const tasks = [
     once(() => sendHeld(deps), failed('sending what is held')),
     once(() => reconcileDue(deps, FETCHES_AT_ONCE), failed('asking for results')),
-    once(archiver.fill, failed('claiming images')),
+    once(() => archiver.fill(Infinity), failed('claiming images')),
     once(() => recordDue(deps, RECORDS_AT_ONCE), failed('writing records')),
   ]
   const expire = once(() => expireOverdue(deps), failed('ending what is overdue'))
+  const followClock = once(clockFollower(deps), failed('following the clock'))
   let stopping = false
   const look = () => {
     if (!stopping) for (const task of tasks) task.run()
   }
-  const timers = [setInterval(look, TICK_MS), setInterval(expire.run, EXPIRE_EVERY_MS)]
+  const timers = [
+    setInterval(look, TICK_MS),
+    setInterval(expire.run, EXPIRE_EVERY_MS),
+    setInterval(followClock.run, CLOCK_EVERY_MS),
+  ]
   look()
   expire.run()
   return {
@@ -45,8 +52,22 @@ export function startLoop(deps: Deps): Loop {
       stopping = true
       for (const timer of timers) clearInterval(timer)
       archiver.stop()
-      await Promise.all([...tasks.map((task) => task.idle()), expire.idle(), archiver.idle()])
+      await Promise.all([...tasks.map((task) => task.idle()), expire.idle(), followClock.idle(), archiver.idle()])
     },
+  }
+}
+
+/** Sees by the clock that nobody sets that the other one was set back: hours may pass until it is where it was. */
+function clockFollower({ now, ledger, log }: Deps) {
+  let ahead = now() - performance.now()
+  return async () => {
+    const aheadNow = now() - performance.now()
+    const byMs = Math.round(ahead - aheadNow)
+    if (byMs >= SET_BACK_MS) {
+      log('warn', 'the clock was set back', { seconds: byMs / 1000 })
+      await ledger.clockSetBack(now(), byMs)
+    }
+    ahead = aheadNow
   }
 }
 
@@ -60,20 +81,30 @@ function debounced(call: () => void, delayMs: number) {
   }
 }
 
-/** Runs `work` at most once at a time. A call in the meantime makes it run once more: what it asks for may be new. */
+/**
+ * Runs `work` at most once at a time. A call in the meantime makes it run once more: what it asks for may be new. After a
+ * failure it rests: what cannot be done now is not tried again at once.
+ */
 function once(work: () => Promise<unknown>, onError: (error: unknown) => void) {
   let running: Promise<void> | null = null
   let again = false
-  const wasAskedAgain = () => again
+  let restsUntil = 0
+  const rests = () => performance.now() < restsUntil
+  const wasAskedAgain = () => again && !rests()
+  const fail = (error: unknown) => {
+    restsUntil = performance.now() + REST_MS
+    onError(error)
+  }
   const rounds = async () => {
     do {
       again = false
-      await work().catch(onError)
+      await work().catch(fail)
     } while (wasAskedAgain())
     running = null
   }
   return {
     run: () => {
+      if (rests()) return
       if (running) again = true
       else running = rounds()
     },
@@ -81,51 +112,4 @@ function once(work: () => Promise<unknown>, onError: (error: unknown) => void) {
       await running
     },
   }
-}
-
-/** Keeps up to ARCHIVE_CONCURRENCY images under way; a slot is filled as soon as it is free. */
-function startArchiver(deps: Deps) {
-  const underWay = new Map<ClaimedImage, Promise<void>>()
-  let stopped = false
-  let probeAt = 0
-
-  const start = (image: ClaimedImage) => {
-    const work = archiveImage(deps, image)
-      .catch((error: unknown) =>
-        deps.log('error', 'an attempt at an image failed', { generation: image.generationId, error }),
-      )
-      .finally(() => {
-        underWay.delete(image)
-        deps.wake()
-      })
-    underWay.set(image, work)
-  }
-  /** While the store is away, one image at a time finds out whether it is back; the others are not downloaded in vain. */
-  const probe = async () => {
-    if (underWay.size > 0 || deps.now() < probeAt) return 0
-    probeAt = deps.now() + PROBE_MS
-    await deps.ledger.storeRetried(deps.now(), 1)
-    return 1
-  }
-  const fill = async () => {
-    const isAway = deps.health.read().objects !== 'ok'
-    const free = isAway ? await probe() : deps.config.archiveConcurrency - underWay.size
-    if (stopped || free <= 0) return
-    for (const image of await claimDue(deps, free, countByHost(underWay.keys()))) start(image)
-  }
-  return {
-    fill,
-    stop: () => {
-      stopped = true
-    },
-    idle: async () => {
-      await Promise.all(underWay.values())
-    },
-  }
-}
-
-function countByHost(images: Iterable<ClaimedImage>) {
-  const counts = new Map<string, number>()
-  for (const { host } of images) counts.set(host, (counts.get(host) ?? 0) + 1)
-  return counts
 }

@@ -1,17 +1,21 @@
 import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createAdaptorServer } from '@hono/node-server'
+import { dirname } from 'node:path'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { trackWork } from './background.ts'
+import { callbackCapability, secretsIn } from './capability.ts'
 import { type Config, readConfig } from './config.ts'
+import { assureWayTo } from './folder.node.ts'
 import { watchHealth } from './health.ts'
 import { createApp } from './http/app.ts'
+import { httpServer } from './http/server.node.ts'
 import { createLedger } from './ledger/ledger.ts'
 import { openSqlite } from './ledger/sqlite.ts'
 import { jsonLog } from './log.ts'
 import { startLoop } from './loop.ts'
-import { macs } from './mac.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { diskStore } from './objects/disk.ts'
-import type { Deps, Log, ObjectStore } from './ports.ts'
+import type { Deps, ObjectStore } from './ports.ts'
 import { modelsLab } from './provider/modelslab.ts'
 import { withSecrets } from './secrets.node.ts'
 
@@ -23,11 +27,8 @@ export interface Service {
   stop: () => Promise<void>
 }
 
-const SHORT_SECRET = 16
 /** How long a stop waits for downloads and replies. What is left then is taken up at the next start. */
 const DRAIN_MS = 20_000
-/** How long a request may take to arrive, headers and body. */
-const REQUEST_TIMEOUT_MS = 60_000
 
 /**
  * Starts the service on the settings in `env`.
@@ -38,12 +39,14 @@ export async function startService(
   write: (line: string) => void,
 ): Promise<Service> {
   const settings = readConfig(env)
+  assureWayTo(dirname(settings.databasePath))
+  if (!settings.s3) assureWayTo(settings.objectsDir)
   const sqlite = openSqlite(settings.databasePath)
   // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
-  const work = trackWork(log)
+  const work = trackWork(log, timeout)
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
@@ -61,16 +64,14 @@ export async function startService(
   }
   await recover(deps)
   let draining = false
-  const app = createApp(deps, { isDraining: () => draining })
-  const server = createAdaptorServer({
-    fetch: work.tracked(app.fetch),
-    serverOptions: { requestTimeout: REQUEST_TIMEOUT_MS },
-  }) as Server
+  const app = createApp(deps, {
+    isDraining: () => draining,
+    peerAddress: (c) => getConnInfo(c).remote.address ?? null,
+  })
+  const server = httpServer(work.tracked(app.fetch), log)
   const url = await listen(server, config)
   const loop = startLoop(deps)
   wake = loop.wake
-  if (config.callbackSecrets.some(({ length }) => length < SHORT_SECRET))
-    log('warn', `a callback secret is shorter than ${SHORT_SECRET} characters: callback URLs can be guessed`)
   log('info', 'started', {
     url,
     database: config.databasePath,
@@ -100,22 +101,7 @@ async function recover({ ledger, now, log }: Deps) {
   if (unconfirmed.length > 0) log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
 }
 
-function callbackCapability({ callbackSecrets, publicUrl, modelsLab: { apiKey } }: Config) {
-  const capability = macs('callback', callbackSecrets)
-  return {
-    callbackUrl: (id: string) => `${publicUrl}/callbacks/${id}/${capability.sign(id)}`,
-    verifiesCallback: capability.verifies,
-    secretsOf: (id: string) => [apiKey, ...capability.accepted(id)],
-  }
-}
-
-const secretsIn = ({ modelsLab: { apiKey }, callbackSecrets, tokens }: Config) => [
-  apiKey,
-  ...callbackSecrets,
-  ...tokens.flatMap(({ secret }) => ('token' in secret ? [secret.token] : [])),
-]
-
-async function openObjects({ s3, objectsDir }: Config): Promise<ObjectStore> {
+export async function openObjects({ s3, objectsDir }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
   if (!s3) return diskStore(objectsDir)
   // Loaded only where it is used: the SDK takes a good part of the start.
   const { s3Store } = await import('./objects/s3.ts')
@@ -130,31 +116,6 @@ function wasNotSent(error: unknown): boolean {
     (one) =>
       one instanceof Error && 'code' in one && ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
   )
-}
-
-function trackWork(log: Log) {
-  const underWay = new Set<Promise<void>>()
-  const track = (work: Promise<void>) => {
-    const tracked = work
-      .catch((error: unknown) => log('error', 'work in the background failed', { error }))
-      .finally(() => underWay.delete(tracked))
-    underWay.add(tracked)
-  }
-  return {
-    track,
-    later: (delayMs: number, task: () => Promise<void>) => track(timeout(delayMs).then(task)),
-    /** Requests count as work, too: a client may be waiting for the provider's reply. */
-    tracked:
-      <Args extends unknown[], Answer>(answer: (...args: Args) => Answer) =>
-      (...args: Args) => {
-        const answered = answer(...args)
-        track(Promise.resolve(answered).then(() => undefined))
-        return answered
-      },
-    idle: async () => {
-      while (underWay.size > 0) await Promise.all(underWay)
-    },
-  }
 }
 
 const timeout = (ms: number) =>

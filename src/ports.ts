@@ -6,6 +6,8 @@ import type { Config } from './config.ts'
 export interface Deps {
   ledger: Ledger
   objects: ObjectStore
+  /** Where a callback waits that the ledger does not take in time. Left out where the ledger is on this machine. */
+  spool?: ObjectStore
   provider: Provider
   get: Get
   /** A hint that work is due. Losing it costs delay, never an image. */
@@ -106,4 +108,6 @@ export interface Health {
   provider: (ok: boolean, reason?: unknown) => boolean
   /** `ok`, or `down since <RFC 3339>`. */
   read: () => { objects: string; provider: string }
+  /** How often the store has answered so far: who waits for it can tell whether it answers anybody. */
+  objectAnswers: () => number
 }

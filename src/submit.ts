@@ -86,11 +86,12 @@ async function backoffMs({ ledger, config }: Deps) {
   return Math.min(retryDelayMs((await ledger.refusals()) + 1, config.retryBaseSeconds), LONGEST_HOLD_MS)
 }
 
-/** Sends what is held, oldest first, as far as the gate allows. Returns how many were sent. */
-export async function sendHeld(deps: Deps) {
-  for (let sent = 0; ; sent++) {
+/** Sends what is held, oldest first, as far as the gate allows and up to `limit`. Returns how many were sent. */
+export async function sendHeld(deps: Deps, limit = Infinity) {
+  let sent = 0
+  for (; sent < limit; sent++) {
     const id = await deps.ledger.heldClaimed({ now: deps.now(), maxInFlight: deps.config.maxInFlight })
-    if (id === null) return sent
+    if (id === null) break
     const row = await deps.ledger.generationRow(id)
     if (!row?.parameters || row.modelId === null) throw new Error(`the held generation ${id} has no request`)
     deps.track(
@@ -102,4 +103,5 @@ export async function sendHeld(deps: Deps) {
       }),
     )
   }
+  return sent
 }

@@ -189,7 +189,7 @@ describe('before an image is lost', () => {
     await attemptsAndFetches(here, 60, 1)
 
     expect((await shown(here, id)).archive_status).toBe('lost')
-    expect(linksInLedger(here)).not.toContain('a-secret-of-cloudfront')
+    expect(await linksInLedger(here)).not.toContain('a-secret-of-cloudfront')
   })
 })
 

@@ -312,7 +312,7 @@ describe('what is kept', () => {
 
     expect((await shown(here, id)).archive_status).toBe('archived')
     expect(here.cdn.gets).toEqual([signed(LINK)])
-    expect(linksInLedger(here)).not.toContain(secret)
+    expect(await linksInLedger(here)).not.toContain(secret)
   })
 })
 

@@ -1,6 +1,8 @@
+import { sql } from 'drizzle-orm'
 import { archiveDue } from '../src/archive.ts'
 import { reconcileDue } from '../src/reconcile.ts'
-import { submitted, success, type World } from './world.ts'
+import { onD1 } from './driver.ts'
+import { dump, submitted, success, type World } from './world.ts'
 
 export const MEBIBYTE = 1024 * 1024
 export const HOUR = 3600
@@ -30,17 +32,29 @@ export async function attempts(here: World, seconds: number, step = 1) {
     const elapsed = (here.clock.now - from) / 1000
     for (let n = before; n < here.cdn.gets.length; n++) at.push(elapsed)
     if (elapsed >= seconds) return at
-    here.clock.advance(step)
+    here.clock.advance(await idle(here, step, seconds - elapsed))
   }
 }
 
 export async function attemptsAndFetches(here: World, seconds: number, step: number) {
-  for (let elapsed = 0; elapsed <= seconds; elapsed += step) {
+  for (let elapsed = 0; elapsed <= seconds;) {
     await archiveDue(here.deps, 100)
     await reconcileDue(here.deps, 100)
     await archiveDue(here.deps, 100)
-    here.clock.advance(step)
+    const pause = await idle(here, step, seconds - elapsed)
+    here.clock.advance(pause)
+    elapsed += pause
   }
+}
+
+/** One step; over D1, where each look costs milliseconds, all the steps at which nothing will be due. */
+export async function idle({ db, clock }: World, step: number, atMost: number) {
+  if (!onD1) return step
+  const [row] = await db.all<{ at: number | null }>(sql`
+    select min(at) as at from (
+      select min(due_at) as at from images where status = 'pending' union all select min(fetch_due_at) from generations)`)
+  const seconds = row?.at === null || row?.at === undefined ? atMost : (row.at - clock.now) / 1000
+  return Math.max(1, Math.ceil(Math.min(seconds, atMost) / step)) * step
 }
 
 export const pauses = (at: number[]) => at.slice(1).map((one, n) => Math.round((one - (at[n] ?? 0)) * 1000) / 1000)
@@ -52,9 +66,8 @@ export async function keys({ deps }: World) {
 }
 
 /** Every link that the ledger has of images; bodies of callbacks are evidence, and stay. */
-export function linksInLedger({ sqlite }: World) {
-  const all = (table: string) => sqlite.db.$client.prepare(`select * from ${table}`).all()
-  return JSON.stringify([all('images'), all('offers'), all('events')])
+export async function linksInLedger(here: World) {
+  return (await Promise.all(['images', 'offers', 'events'].map((table) => dump(here, table)))).join()
 }
 
 /** A host that answers 200 and never stops, without saying how much is to come. */

@@ -72,23 +72,57 @@ const hasPlaceOfItsOwn = sql`exists (
   select 1 from offers where offers.generation_id = images.generation_id and offers.source = images.source
     and offers.position = images.position and not offers.contradicts and not offers.exhausted and not ${isShared})`
 
+/** Its time has come: the index of these holds them by host, and of each host by the death of their links. */
+const READY = sql.raw("status = 'pending' and waiting = 0")
+/** A lease that ends later than one given now would is from before the clock was set back. */
+const isFree = sql`(leased_until is null or leased_until <= ${value('now')} or leased_until > ${value('leasedUntil')})`
+
+/** More hosts than this at a time wait until others have nothing ready any more. */
+const MOST_HOSTS = 1000
+
+/** Every host of which something is ready, found by one step in the index each. */
+const hosts = sql`hosts(host) as (
+  select min(host) from images where ${READY}
+  union all
+  select (select min(host) from images where ${READY} and host > hosts.host) from hosts where host is not null
+  limit ${sql.raw(String(MOST_HOSTS))})`
+
+const room = sql`${value('perHost')} - coalesce((select value from json_each(${value('busy')}) where key = hosts.host), 0)`
+
 /**
- * Leases the due images whose links die first, no more of one host than it may hold, and none that only waits for what
- * another brings.
+ * Leases the images whose links die first, no more of one host than it may hold, and none that only waits for what
+ * another brings. However much waits or belongs to a host that is full, only the first of each host are looked at.
  */
 const claim = statement<Record<string, unknown>, Record<string, unknown>>(sql`
   update images set leased_until = ${value('leasedUntil')}, attempts = attempts + 1
   where rowid in (
+    with recursive ${hosts}
     select id from (
-      select id, expires_at, host, row_number() over (partition by host order by expires_at, id) as nth from (
-        select rowid as id, host, expires_at from images
-        where status = 'pending' and due_at <= ${value('now')} and (leased_until is null or leased_until <= ${value('now')})
-          and host not in (select value from json_each(${value('fullHosts')})) and ${hasPlaceOfItsOwn}
-        order by expires_at limit ${value('window')}))
-    where nth <= ${value('perHost')} - coalesce((select value from json_each(${value('busy')}) where key = host), 0)
+      select one.rowid as id, one.expires_at, ${room} as room,
+        row_number() over (partition by hosts.host order by one.expires_at, one.rowid) as nth
+      from hosts cross join images one on one.rowid in (
+        select rowid from images where host = hosts.host and ${READY} and ${isFree} and ${hasPlaceOfItsOwn}
+        order by expires_at limit ${value('perHost')}))
+    where nth <= room
     order by expires_at limit ${value('limit')})
   returning generation_id, source, position, host, attempts, fresh_links_asked, coalesce(bytes, 0) as bytes,
     (select provider_id from generations where id = images.generation_id) as provider_id`)
+
+/**
+ * Whose wait is over; one that would end later than the longest there is was begun before the clock was set back. Two
+ * searches of the index: joined by `or`, they would be a scan of it.
+ */
+const waitIsOver = sql`
+  select rowid from images where status = 'pending' and waiting = 1 and due_at <= ${value('now')}
+  union all select rowid from images where status = 'pending' and waiting = 1 and due_at > ${value('latestDue')}`
+
+/** After an outage of hours everything may be due at once: so much of it at a time does not hold up a callback. */
+const READY_AT_ONCE = 1000
+
+const readied = statement<{ now: number; latestDue: number }, { source: ImageSource }>(sql`
+  update images set waiting = 0
+  where rowid in (${waitIsOver} limit ${sql.raw(String(READY_AT_ONCE))})
+  returning source`)
 
 const theImage = sql`generation_id = ${value('generationId')} and source = ${value('source')} and position = ${value('position')}`
 
@@ -96,7 +130,7 @@ const theImage = sql`generation_id = ${value('generationId')} and source = ${val
 const archived = statement<Record<string, unknown>, { source: ImageSource; position: number }>(sql`
   update images set status = 'archived', leased_until = null, due_at = null, archived_at = ${value('at')},
     source_url = ${value('shownUrl')}, sha256 = ${value('sha256')}, bytes = ${value('bytes')}, content_type = ${value('contentType')},
-    width = ${value('width')}, height = ${value('height')}, object_key = ${value('objectKey')}, suspect = null,
+    width = ${value('width')}, height = ${value('height')}, object_key = ${value('objectKey')}, margin_ms = ${value('marginMs')}, suspect = null,
     failure_code = null, failure_message = null
   where generation_id = ${value('generationId')} and status = 'pending' and (
     (source = ${value('source')} and position = ${value('position')})
@@ -117,7 +151,7 @@ const placeTried = statement<Record<string, unknown>>(sql`
   where ${theImage} and url = ${value('url')} and changes() > 0`)
 
 const failed = statement<Record<string, unknown>, { source: ImageSource }>(sql`
-  update images set leased_until = null, status = ${value('status')}, due_at = ${value('dueAt')},
+  update images set leased_until = null, status = ${value('status')}, due_at = ${value('dueAt')}, waiting = 1,
     source_url = coalesce(${value('nextUrl')}, source_url), host = coalesce(${value('host')}, host),
     expires_at = coalesce(${value('expiresAt')}, expires_at),
     fresh_links_asked = fresh_links_asked or ${value('parked')},
@@ -131,6 +165,14 @@ const failed = statement<Record<string, unknown>, { source: ImageSource }>(sql`
   where ${theImage} and status = 'pending' and leased_until = ${value('leasedUntil')}
     and (select count(*) from offers where ${theImage} and not contradicts) = ${value('placesSeen')}
   returning source`)
+
+/** Those that another attempt would have served wait with it. */
+const followersWait = statement<Record<string, unknown>>(sql`
+  update images set waiting = 1, due_at = ${value('dueAt')}
+  where generation_id = ${value('generationId')} and ${READY} and leased_until is null and not ${hasPlaceOfItsOwn}
+    and exists (select 1 from images leader where leader.generation_id = ${value('generationId')}
+      and leader.source = ${value('source')} and leader.position = ${value('position')}
+      and leader.status = 'pending' and leader.due_at = ${value('dueAt')})`)
 
 const noteAttempt = statement<Record<string, unknown>>(sql`
   insert into events (generation_id, at, event, detail)
@@ -152,13 +194,20 @@ const releaseFetches = statement<object>(sql`
 
 /** Images on their way into the object store. */
 export function archiving({ db, atomically }: LedgerDriver) {
-  const someDue = db
+  const someWaitOver = db
+    .select({ source: images.source })
+    .from(images)
+    .where(sql`rowid = (${waitIsOver} limit 1)`)
+    .prepare()
+  const someReady = db
     .select({ source: images.source })
     .from(images)
     .where(
-      sql`status = 'pending' and due_at <= ${value('now')} and (leased_until is null or leased_until <= ${value('now')})`,
+      sql`rowid = (
+        with recursive ${hosts}
+        select (select rowid from images where host = hosts.host and ${READY} and ${isFree} limit 1) as id from hosts
+        where id is not null and ${room} > 0 limit 1)`,
     )
-    .limit(1)
     .prepare()
   const placesOf = db
     .select({
@@ -180,36 +229,44 @@ export function archiving({ db, atomically }: LedgerDriver) {
     .prepare()
 
   return {
-    /** Leases up to `limit` due images; `busy` counts what each host already holds of its `perHost` places. */
+    /**
+     * Leases up to `limit` due images; `busy` counts what each host already holds of its `perHost` places. Nothing waits
+     * longer than until `latestDue`.
+     */
     imagesClaimed: async (want: {
       now: number
       leasedUntil: number
+      latestDue: number
       limit: number
       perHost: number
       busy: ReadonlyMap<string, number>
     }): Promise<ClaimedImage[]> => {
-      if (!(await someDue.get({ now: want.now }))) return []
-      const fullHosts = [...want.busy].filter(([, count]) => count >= want.perHost).map(([host]) => host)
-      const [rows] = await atomically([
-        bind(claim, {
-          ...want,
-          busy: JSON.stringify(Object.fromEntries(want.busy)),
-          fullHosts: JSON.stringify(fullHosts),
-          window: want.limit * 8,
-        }),
-      ])
+      while (await someWaitOver.get(want)) await atomically([bind(readied, want)])
+      const values = { ...want, busy: JSON.stringify(Object.fromEntries(want.busy)) }
+      if (!(await someReady.get(values))) return []
+      const [rows] = await atomically([bind(claim, values)])
       return rows.map((row) => claimedImage(row, want.leasedUntil))
     },
 
     /** Every place where an image may be had. */
-    places: async ({ generationId, source, position }: ClaimedImage): Promise<Place[]> =>
+    places: async ({
+      generationId,
+      source,
+      position,
+    }: Pick<ClaimedImage, 'generationId' | 'source' | 'position'>): Promise<Place[]> =>
       placesOf.all({ generationId, source, position }),
 
     /** An attempt brought the image home. Returns the images that its copy serves. */
-    archived: async (image: ClaimedImage, { url }: Place, object: KeptObject, places: Place[], at: number) => {
+    archived: async (
+      image: ClaimedImage,
+      { url, expiresAt }: Place,
+      object: KeptObject,
+      places: Place[],
+      at: number,
+    ) => {
       const key = keyOf(image)
       const [rows] = await atomically([
-        bind(archived, { ...key, ...object, at, url, shownUrl: redactUrl(url) }),
+        bind(archived, { ...key, ...object, at, url, shownUrl: redactUrl(url), marginMs: expiresAt - at }),
         bind(noteArchived, { ...key, at, sha256: object.sha256 }),
         bind(deriveArchive, { id: image.generationId, now: at }),
         bind(placeTriedAtLast, { ...key, url }),
@@ -226,6 +283,7 @@ export function archiving({ db, atomically }: LedgerDriver) {
         bind(failed, { ...key, ...failedColumns(image, attempt) }),
         bind(noteAttempt, { ...key, event: 'attempt', detail: JSON.stringify(attemptDetail(image, attempt)) }),
         bind(placeTried, { ...key, url: attempt.place.url, exhausted: attempt.exhausted ? 1 : 0 }),
+        ...(attempt.sequel.kind === 'again' ? [bind(followersWait, { ...key, dueAt: attempt.sequel.dueAt })] : []),
         ...(attempt.sequel.kind === 'parked' ? [bind(askFreshLinks, key)] : []),
         ...(ended ? ending(image, attempt, places) : []),
       ])

@@ -1,6 +1,6 @@
 import { asc, eq, sql } from 'drizzle-orm'
 import type { LedgerDriver } from './ledger.ts'
-import { callbacks, generations, offers } from './schema.ts'
+import { callbacks, events, generations, offers } from './schema.ts'
 import { bind, statement, value } from './statement.ts'
 
 interface Written {
@@ -49,6 +49,12 @@ export function recording({ db, atomically }: LedgerDriver) {
     .where(eq(callbacks.generationId, value('id')))
     .orderBy(asc(callbacks.id))
     .prepare()
+  const eventsOf = db
+    .select({ at: events.at, event: events.event, detail: events.detail })
+    .from(events)
+    .where(eq(events.generationId, value('id')))
+    .orderBy(asc(events.id))
+    .prepare()
 
   return {
     recordsDue: async (now: number, limit: number) => (await due.all({ now, limit })).map(({ id }) => id),
@@ -57,6 +63,7 @@ export function recording({ db, atomically }: LedgerDriver) {
     recordDetails: async (id: string) => ({
       offers: await offersOf.all({ id }),
       callbacks: await callbacksOf.all({ id }),
+      events: await eventsOf.all({ id }),
     }),
 
     /** A record of this version is in the bucket. If the generation changed meanwhile, another is owed. */
@@ -70,3 +77,5 @@ export function recording({ db, atomically }: LedgerDriver) {
     },
   }
 }
+
+export type RecordDetails = Awaited<ReturnType<ReturnType<typeof recording>['recordDetails']>>

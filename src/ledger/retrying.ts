@@ -22,7 +22,7 @@ const noteRetried = statement<Retry, { id: number }>(sql`
   where id = ${value('id')} and (lost <> '[]' or ${hasNoResult}) returning id`)
 
 const retryImages = statement<Retry>(sql`
-  update images set status = 'pending', due_at = ${value('now')}, leased_until = null, fresh_links_asked = 0
+  update images set status = 'pending', due_at = ${value('now')}, waiting = 0, leased_until = null, fresh_links_asked = 0
   where generation_id = ${value('id')} and ${needsRetry}`)
 
 const retryPlaces = statement<Retry>(sql`
@@ -36,13 +36,33 @@ const retryFetch = statement<Retry>(sql`
 
 /** Of what the store did not take, the links that die first; all of them where `limit` is -1. */
 const storeRetried = statement<{ now: number; limit: number }>(sql`
-  update images set due_at = ${value('now')}
+  update images set due_at = ${value('now')}, waiting = 0
   where rowid in (
-    select rowid from images where status = 'pending' and failure_code = 'store_failed' and due_at > ${value('now')}
+    select rowid from images where status = 'pending' and waiting = 1 and failure_code = 'store_failed' and due_at > ${value('now')}
     order by expires_at limit ${value('limit')})`)
 
 const recordsRetried = statement<{ now: number }>(sql`
   update generations set record_due_at = ${value('now')}, version = version + 1 where record_due_at > ${value('now')}`)
+
+interface SetBack {
+  now: number
+  byMs: number
+}
+
+const imagesSooner = statement<SetBack>(sql`
+  update images set due_at = due_at - ${value('byMs')}
+  where rowid in (select rowid from images where status = 'pending' and waiting = 1 and due_at > ${value('now')})`)
+
+const generationsSooner = statement<SetBack>(sql`
+  update generations set version = version + 1, fetch_due_at = fetch_due_at - ${value('byMs')},
+    fetch_leased_until = null, record_due_at = record_due_at - ${value('byMs')}
+  where id in (
+    select id from generations where fetch_due_at > ${value('now')}
+    union select id from generations where record_due_at > ${value('now')}
+    union select id from generations where fetch_due_at is not null and fetch_leased_until > ${value('now')})`)
+
+const gateSooner = statement<SetBack>(sql`
+  update gate set closed_until = closed_until - ${value('byMs')} where closed_until > ${value('now')}`)
 
 /** What is to be tried once more before its time. */
 export const retrying = ({ atomically }: LedgerDriver) => ({
@@ -57,6 +77,12 @@ export const retrying = ({ atomically }: LedgerDriver) => ({
       bind(retryFetch, retry),
     ])
     return noted.length > 0
+  },
+
+  /** The clock was set back: what waits for a time waits no longer for that. */
+  clockSetBack: async (now: number, byMs: number) => {
+    const setBack = { now, byMs }
+    await atomically([bind(imagesSooner, setBack), bind(generationsSooner, setBack), bind(gateSooner, setBack)])
   },
 
   /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */

@@ -99,6 +99,8 @@ export const images = sqliteTable(
     expiresAt: integer('expires_at').notNull(),
     /** Null while every known place is exhausted and fresh links have been asked for. */
     dueAt: integer('due_at'),
+    /** An attempt failed, and `due_at` was not yet seen to have come. */
+    waiting: integer({ mode: 'boolean' }).notNull().default(false),
     leasedUntil: integer('leased_until'),
     attempts: integer().notNull().default(0),
     /** Whether fresh links were asked for since the image was offered or retried. */
@@ -112,17 +114,19 @@ export const images = sqliteTable(
     objectKey: text('object_key'),
     suspect: text().$type<'truncated'>(),
     archivedAt: integer('archived_at'),
+    /** How long the link that brought it had still to live, below 0 where it was said to be dead. Null where none did at last. */
+    marginMs: integer('margin_ms'),
     failureCode: text('failure_code').$type<ImageFailureCode>(),
     failureMessage: text('failure_message'),
   },
   (t) => [
     primaryKey({ columns: [t.generationId, t.source, t.position] }),
-    index('images_pending')
-      .on(t.expiresAt, t.dueAt, t.host)
-      .where(sql`status = 'pending'`),
-    index('images_due')
+    index('images_ready')
+      .on(t.host, t.expiresAt)
+      .where(sql`status = 'pending' and waiting = 0`),
+    index('images_waiting')
       .on(t.dueAt)
-      .where(sql`status = 'pending'`),
+      .where(sql`status = 'pending' and waiting = 1`),
   ],
 )
 

@@ -62,6 +62,7 @@ export interface NsfwReport {
 /** A callback as it is kept. */
 export interface CallbackEvidence {
   id: string
+  receivedAt: number
   body: Uint8Array
   bodySha256: string
 }
@@ -122,9 +123,18 @@ const noted = statement<Record<string, unknown>>(sql`
   select ${value('generationId')}, ${value('at')}, value ->> 'event', value -> 'detail' from json_each(${value('events')})
   where changes() > 0`)
 
+const COPY = ['source_url', 'sha256', 'bytes', 'content_type', 'width', 'height', 'object_key', 'suspect'] as const
+const isTaken = sql.raw("images.status = 'pending' and excluded.status = 'archived'")
+const takenCopy = sql.join(
+  [...COPY, 'status', 'archived_at'].map(
+    (name) => sql`${sql.raw(name)} = iif(${isTaken}, ${sql.raw(`excluded.${name}`)}, ${sql.raw(`images.${name}`)})`,
+  ),
+  sql`, `,
+)
+
 /**
- * An image that is pending takes a further place at once; one that is final only remembers it; a new one whose URL was
- * downloaded for another image of the generation is that copy.
+ * An image that is pending takes a further place at once; one that is final only remembers it. Where the URL was downloaded
+ * for another image of the generation, its copy serves a new or pending one too.
  */
 const offeredImages = statement<Record<string, unknown>>(sql`
   insert into images (generation_id, source, position, source_url, host, expires_at, due_at, status, archived_at,
@@ -136,9 +146,19 @@ const offeredImages = statement<Record<string, unknown>>(sql`
   from json_each(${value('images')}) left join images twin
     on twin.generation_id = ${value('generationId')} and twin.status = 'archived' and twin.source_url = value ->> 'url'
   where changes() > 0
-  on conflict (generation_id, source, position) do update set
+  on conflict (generation_id, source, position) do update set ${takenCopy},
+    leased_until = iif(${isTaken}, null, leased_until),
+    failure_code = iif(${isTaken}, null, failure_code), failure_message = iif(${isTaken}, null, failure_message),
     expires_at = case when status = 'pending' then min(expires_at, excluded.expires_at) else expires_at end,
-    due_at = case when status = 'pending' then min(coalesce(due_at, excluded.due_at), coalesce(excluded.due_at, due_at)) else due_at end`)
+    due_at = case when ${isTaken} then null when status = 'pending' then min(coalesce(due_at, excluded.due_at), coalesce(excluded.due_at, due_at)) else due_at end,
+    waiting = waiting and excluded.due_at is null`)
+
+const noteTaken = statement<{ generationId: string; at: number }>(sql`
+  insert into events (generation_id, at, event, detail)
+  select generation_id, archived_at, 'archived', json_object('source', source, 'position', position, 'sha256', sha256, 'bytes', bytes)
+  from images where generation_id = ${value('generationId')} and status = 'archived' and archived_at = ${value('at')}
+    and not exists (select 1 from events e where e.generation_id = images.generation_id and e.event = 'archived'
+      and e.at = archived_at and e.detail ->> 'source' = source and e.detail ->> 'position' = position)`)
 
 const offeredPlaces = statement<Record<string, unknown>>(sql`
   insert into offers (generation_id, source, position, url, "by", offered_at, expires_at, contradicts)
@@ -156,12 +176,9 @@ const parkedLost = statement<Record<string, unknown>>(sql`
   where generation_id = ${value('generationId')} and status = 'pending' and due_at is null and changes() > 0
     and (source, position) in (select value ->> 'source', value ->> 'position' from json_each(${value('lost')}))`)
 
-const repeated = statement<
-  { generationId: string; bodySha256: string; at: number },
-  { decision: CallbackDecision }
->(sql`
-  update callbacks set count = count + 1, last_received_at = ${value('at')}
-  where generation_id = ${value('generationId')} and body_sha256 = ${value('bodySha256')} returning decision`)
+const repeated = statement<Record<string, unknown>>(sql`
+  update callbacks set count = count + 1, last_received_at = max(last_received_at, ${value('receivedAt')})
+  where generation_id = ${value('generationId')} and body_sha256 = ${value('bodySha256')}`)
 
 /** What messages of the provider change. */
 export function settling({ db, atomically }: LedgerDriver) {
@@ -186,7 +203,7 @@ export function settling({ db, atomically }: LedgerDriver) {
     .where(eq(offers.generationId, value('id')))
     .prepare()
   const byBody = db
-    .select({ id: callbacks.id })
+    .select({ id: callbacks.id, lastReceivedAt: callbacks.lastReceivedAt })
     .from(callbacks)
     .where(and(eq(callbacks.generationId, value('generationId')), eq(callbacks.bodySha256, value('bodySha256'))))
     .prepare()
@@ -205,11 +222,18 @@ export function settling({ db, atomically }: LedgerDriver) {
       await atomically([bind(adopted, { id, requestedAt })])
     },
 
-    /** Counts a callback whose body was received before; false where it was not. */
-    callbackRepeated: async (generationId: string, bodySha256: string, at: number) => {
-      if (!(await byBody.get({ generationId, bodySha256 }))) return false
-      await atomically([bind(repeated, { generationId, bodySha256, at })])
+    /** Counts a callback whose body was received before; false where it was not. The very same delivery counts once. */
+    callbackRepeated: async (generationId: string, { id, bodySha256, receivedAt }: CallbackEvidence) => {
+      const first = await byBody.get({ generationId, bodySha256 })
+      if (!first) return false
+      if (first.id !== id) await atomically([bind(repeated, { generationId, bodySha256, receivedAt })])
       return true
+    },
+
+    /** Whether a delivery is kept, or was counted, although whoever wrote that never heard so. */
+    callbackKept: async (delivery: { id: string; generationId: string; bodySha256: string; receivedAt: number }) => {
+      const first = await byBody.get(delivery)
+      return first !== undefined && (first.id === delivery.id || first.lastReceivedAt === delivery.receivedAt)
     },
 
     /** Writes a decision whole, unless the generation changed since it was made: then false, and nothing is written. */
@@ -275,6 +299,7 @@ function imageConsequences(
   if (offered.length > 0) list.push(bind(offeredImages, { ...common, images: JSON.stringify(soonestOfEach(offered)) }))
   if (decision.lost.length > 0) list.push(bind(parkedLost, { ...common, lost: JSON.stringify(decision.lost) }))
   if (offered.length + decision.lost.length > 0) list.push(bind(deriveArchive, { id, now: at }))
+  if (offered.length > 0) list.push(bind(noteTaken, { generationId: id, at }))
   if (decision.lost.length > 0) list.push(...forgetSecrets(id, known.offers))
   if (road === 'reply') list.push(bind(openGate, {}))
   return list

@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, realpathSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
@@ -35,6 +45,8 @@ export function openSqlite(path: string) {
   const client = new Database(path, { timeout: START_BUSY_MS })
   client.pragma('journal_mode = WAL')
   client.pragma('synchronous = FULL')
+  // Else what a row forgets, the secrets of a link, stays readable in the free space of the file.
+  client.pragma('secure_delete = ON')
   const db = drizzle(client, { schema })
   migrate(db, { migrationsFolder: MIGRATIONS })
   // A busy timeout would block the event loop; from here on the group commit waits by timer instead.
@@ -47,6 +59,92 @@ export function openSqlite(path: string) {
       lock.close()
     },
   }
+}
+
+/** There is no ledger where one was to be read. */
+export class LedgerMissing extends Error {
+  override readonly name = 'LedgerMissing'
+}
+
+/**
+ * Opens the ledger at `path` for reading, while a service may be writing it: no lock, and no write but into temporary tables.
+ * @throws LedgerMissing
+ */
+export function readSqlite(path: string) {
+  if (!existsSync(path)) throw new LedgerMissing(`there is no ledger at ${path}`)
+  const client = new Database(path, { readonly: true, timeout: START_BUSY_MS })
+  const atomically: Atomically = () => Promise.reject(new Error('this ledger is open for reading only'))
+  return {
+    db: drizzle(client, { schema }),
+    atomically,
+    close: () => {
+      client.close()
+    },
+  }
+}
+
+/** Something is where a new ledger was to be made. */
+export class LedgerExists extends Error {
+  override readonly name = 'LedgerExists'
+}
+
+/**
+ * A new ledger, made in a draft beside `path` and under the lock of `path`. Nothing is at `path` before `finish`; then all of
+ * it is, durably. After a crash the draft is made anew.
+ * @throws LedgerExists, LedgerInUse
+ */
+export function buildSqlite(path: string) {
+  mkdirSync(dirname(path), { recursive: true })
+  const lock = holdLock(path)
+  const draft = `${path}.draft`
+  const remove = () => COMPANIONS.forEach((suffix) => rmSync(draft + suffix, { force: true }))
+  try {
+    refuseLeftovers(path)
+    remove()
+    const client = new Database(draft)
+    // Nobody reads a draft, and one that a crash left is thrown away: it need not be durable before it is whole.
+    client.pragma('journal_mode = MEMORY')
+    client.pragma('synchronous = OFF')
+    const db = drizzle(client, { schema })
+    migrate(db, { migrationsFolder: MIGRATIONS })
+    return {
+      db,
+      atomically: groupCommit(client),
+      finish: () => {
+        client.pragma('journal_mode = WAL')
+        client.close()
+        sync(draft)
+        linkSync(draft, path)
+        remove()
+        sync(dirname(path))
+        lock.close()
+      },
+      abandon: () => {
+        client.close()
+        remove()
+        lock.close()
+      },
+    }
+  } catch (error) {
+    lock.close()
+    throw error
+  }
+}
+
+/** What SQLite keeps beside a database. */
+const COMPANIONS = ['', '-wal', '-shm', '-journal']
+
+/** A log that is left of a lost database would be played into whatever stands in its place. An empty one would not. */
+function refuseLeftovers(path: string) {
+  const size = (suffix: string) => statSync(path + suffix, { throwIfNoEntry: false })?.size ?? 0
+  const leftover = existsSync(path) ? '' : ['-wal', '-journal'].find((suffix) => size(suffix) > 0)
+  if (leftover !== undefined) throw new LedgerExists(`${path}${leftover} exists already, and is left as it is`)
+}
+
+function sync(path: string) {
+  const file = openSync(path, 'r')
+  fsyncSync(file)
+  closeSync(file)
 }
 
 function holdLock(path: string) {
@@ -62,6 +160,7 @@ function holdLock(path: string) {
 
 interface Waiting {
   list: readonly Bound[]
+  /** By the clock that nobody sets. */
   since: number
   resolve: (rows: never) => void
   reject: (error: unknown) => void
@@ -93,7 +192,7 @@ function groupCommit(client: Database.Database): Atomically {
   }
   return <const List extends readonly Bound[]>(list: List) =>
     new Promise<RowsOf<List>>((resolve, reject) => {
-      waiting.push({ list, since: Date.now(), resolve: resolve, reject })
+      waiting.push({ list, since: performance.now(), resolve: resolve, reject })
       schedule(0)
     })
 }
@@ -115,7 +214,7 @@ function settleGroup(run: Run, group: Waiting[]): Waiting[] {
 }
 
 function givenUp(one: Waiting, error: unknown) {
-  if (Date.now() - one.since < BUSY_MS) return false
+  if (performance.now() - one.since < BUSY_MS) return false
   one.reject(new LedgerUnavailable(error))
   return true
 }

@@ -22,7 +22,8 @@ export type RowsOf<List extends readonly Bound[]> = {
 
 /**
  * Runs a list whole or not at all, and resolves only when it is durable.
- * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then.
+ * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then, unless it was D1's answer
+ * that got lost.
  */
 export type Atomically = <const List extends readonly Bound[]>(list: List) => Promise<RowsOf<List>>
 

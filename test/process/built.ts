@@ -22,17 +22,30 @@ interface Source {
   text: string
 }
 
+/** One change to the sources: what a control breaks on purpose. */
+export interface Break {
+  file: string
+  from: string
+  to: string
+}
+
 /**
  * What `npm run build` makes of the sources as they are now; returns its `cli.js`. Its folder is named by their hash, so
- * that test files share it and a half-written `dist` disturbs nobody.
+ * that test files share it and a half-written `dist` disturbs nobody. Throws for a break that does not fit the sources.
  */
-export async function builtCli() {
-  const sources = await readSources(join(ROOT, 'src'))
+export async function builtCli(...breaks: Break[]) {
+  const sources = breaks.reduce(broken, await readSources(join(ROOT, 'src')))
   const hash = createHash('sha256').update(JSON.stringify(sources)).digest('hex').slice(0, 16)
   const folder = join(CACHE, hash)
   const isThere = await stat(folder).catch(() => null)
   if (!isThere) await build(sources, folder)
   return join(folder, 'dist', 'cli.js')
+}
+
+function broken(sources: Source[], { file, from, to }: Break): Source[] {
+  const parts = sources.find(({ name }) => name === file)?.text.split(from) ?? []
+  if (parts.length !== 2) throw new Error(`${file} does not have it exactly once: ${from}`)
+  return sources.map((source) => (source.name === file ? { name: file, text: parts.join(to) } : source))
 }
 
 async function readSources(folder: string): Promise<Source[]> {

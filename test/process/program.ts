@@ -19,17 +19,17 @@ export interface Program {
   kill: () => Promise<void>
 }
 
-/** Resolves once it listens. */
-export async function start(settings: Settings): Promise<Program> {
-  const program = await launch(settings)
+/** Resolves once it listens. `cli`: another build than that of the sources as they are. */
+export async function start(settings: Settings, cli?: string): Promise<Program> {
+  const program = await launch(settings, cli)
   await until(() => program.url !== '' || program.child.exitCode !== null, READY_MS)
   if (program.url !== '') return program
   await program.kill()
   throw new Error(`it did not start:\n${program.lines.join('\n')}`)
 }
 
-export async function launch(settings: Settings): Promise<Program> {
-  const child = spawn(process.execPath, [await builtCli(), 'serve'], {
+export async function launch(settings: Settings, cli?: string): Promise<Program> {
+  const child = spawn(process.execPath, [cli ?? (await builtCli()), 'serve'], {
     env: { PATH: process.env['PATH'], ...settings },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

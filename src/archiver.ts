@@ -1,0 +1,64 @@
+import { archiveImage, claimDue } from './archive.ts'
+import type { ClaimedImage } from './ledger/archiving.ts'
+import type { Deps } from './ports.ts'
+
+const PROBE_MS = 1000
+
+/** Keeps up to ARCHIVE_CONCURRENCY images under way. `copy` makes one attempt at one image. */
+export function createArchiver(deps: Deps, copy = archiveImage) {
+  const underWay = new Map<ClaimedImage, Promise<void>>()
+  let stopped = false
+  let probedAt = 0
+
+  const start = (image: ClaimedImage) => {
+    const work = copy(deps, image)
+      .catch((error: unknown) =>
+        deps.log('error', 'an attempt at an image failed', { generation: image.generationId, error }),
+      )
+      .finally(() => {
+        underWay.delete(image)
+        deps.wake()
+      })
+    underWay.set(image, work)
+  }
+  /** While the store is away, one image at a time finds out whether it is back; the others are not downloaded in vain. */
+  const probe = async () => {
+    // Either way: the clock may have been set back.
+    if (underWay.size > 0 || Math.abs(deps.now() - probedAt) < PROBE_MS) return 0
+    probedAt = deps.now()
+    await deps.ledger.storeRetried(deps.now(), 1)
+    return 1
+  }
+  /** Fills the free slots with images that are due, `most` of them at most. Returns how many. */
+  const fill = async (most: number) => {
+    const isAway = deps.health.read().objects !== 'ok'
+    const free = Math.min(isAway ? await probe() : deps.config.archiveConcurrency - underWay.size, most)
+    if (stopped || free <= 0) return 0
+    const images = await claimDue(deps, free, countByHost(underWay.keys()))
+    images.forEach(start)
+    return images.length
+  }
+  return {
+    fill,
+    /** Copies until nothing is due any more, or `most` images were tried. Returns how many. */
+    drain: async (most: number) => {
+      for (let tried = 0; ;) {
+        tried += await fill(most - tried)
+        if (underWay.size === 0) return tried
+        await Promise.race(underWay.values())
+      }
+    },
+    stop: () => {
+      stopped = true
+    },
+    idle: async () => {
+      await Promise.all(underWay.values())
+    },
+  }
+}
+
+function countByHost(images: Iterable<ClaimedImage>) {
+  const counts = new Map<string, number>()
+  for (const { host } of images) counts.set(host, (counts.get(host) ?? 0) + 1)
+  return counts
+}
