@@ -1,14 +1,27 @@
 #!/usr/bin/env node
-import { ConfigError } from './config.ts'
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Call } from './commands/command.ts'
+import { ConfigError, readKeptConfig } from './config.ts'
 import { LedgerUnavailable } from './errors.ts'
-import { LedgerInUse } from './ledger/sqlite.ts'
-import { startService } from './node.ts'
+import { assureWayTo } from './folder.node.ts'
+import { auditing } from './ledger/auditing.ts'
+import { createLedger } from './ledger/ledger.ts'
+import { rebuilding } from './ledger/rebuilding.ts'
+import { buildSqlite, LedgerExists, LedgerInUse, LedgerMissing, readSqlite } from './ledger/sqlite.ts'
+import { publicGet } from './net/public-fetch.node.ts'
+import { openObjects, startService } from './node.ts'
 
 const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
 
   afterimage serve       the service, on settings from the environment
   afterimage simulator   a ModelsLab that runs on this machine (--help for its knobs)
   afterimage demo        both, with a dozen generations that misbehave (--exit to stop at the end)
+
+  afterimage verify        reads every object again and compares ledger and store; --repair mends what it can
+  afterimage completeness  tells whether every generation ended, and how; --since 24h
+  afterimage rebuild       makes a lost ledger again from the store
 `
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
@@ -22,6 +35,14 @@ async function main([command, ...argv]: string[]): Promise<number> {
       return (await import('./demo/demo.ts')).runDemo(argv, untilSignal)
     case 'simulator':
       return (await import('./simulator/main.ts')).runSimulator(argv)
+    case 'verify':
+      return look(command, argv, async (call) => (await import('./commands/verify.ts')).runVerify(call, openKept))
+    case 'completeness':
+      return look(command, argv, async (call) =>
+        (await import('./commands/completeness.ts')).runCompleteness(call, openLedger),
+      )
+    case 'rebuild':
+      return look(command, argv, async (call) => (await import('./commands/rebuild.ts')).runRebuild(call, openNew))
     case undefined:
     case 'help':
     case '--help':
@@ -46,6 +67,63 @@ async function serve(): Promise<number> {
     say(explain(error))
     return 1
   }
+}
+
+/** A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at once. */
+async function look(command: string, argv: string[], run: (call: Call) => Promise<number>): Promise<number> {
+  // Whoever reads may have seen enough (EPIPE), such as head(1).
+  process.stdout.on('error', () => process.exit(2))
+  const ctrlC = new AbortController()
+  void untilSignal().then(() => ctrlC.abort())
+  try {
+    const out = (line: string) => process.stdout.write(`${line}\n`)
+    return await run({ argv, out, err: process.stderr, signal: ctrlC.signal })
+  } catch (error) {
+    say(whyNot(command, error))
+    return 2
+  }
+}
+
+const world = { pause: (ms: number) => pause(ms), now: Date.now, env: process.env }
+
+/** The ledger for reading, and the store. */
+async function openKept() {
+  const { config, ...opened } = await openLedger()
+  const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
+  return { ...opened, config, get, objects: await openStore(config) }
+}
+
+function openLedger() {
+  const config = readKeptConfig(process.env)
+  const driver = readSqlite(config.databasePath)
+  return Promise.resolve({ ...world, config, ledger: createLedger(driver), audit: auditing(driver) })
+}
+
+/** A ledger that is being made, and the store that it is made from. */
+async function openNew(into: string | undefined) {
+  const config = readKeptConfig(process.env)
+  const path = into ?? config.databasePath
+  const objects = await openStore(config)
+  assureWayTo(dirname(path))
+  const { finish, abandon, ...driver } = buildSqlite(path)
+  return { ...world, path, objects, ledger: rebuilding(driver), finish, abandon }
+}
+
+/** A folder that is not there would be made, and found to lack everything. */
+function openStore(config: ReturnType<typeof readKeptConfig>) {
+  if (!config.s3 && !existsSync(config.objectsDir))
+    throw new ConfigError([{ pointer: 'OBJECTS_DIR', message: `there is no folder ${config.objectsDir}` }])
+  return openObjects(config)
+}
+
+function whyNot(command: string, error: unknown): string {
+  const name = `afterimage ${command}`
+  if (error instanceof ConfigError)
+    return `${name} cannot use these settings:\n${error.fields.map(({ pointer, message }) => `  ${pointer}: ${message}`).join('\n')}`
+  if (error instanceof LedgerMissing || error instanceof LedgerExists) return `${name} cannot begin: ${error.message}.`
+  if (error instanceof LedgerInUse)
+    return `${name} cannot begin: ${error.message}. One process at a time may use a database.`
+  return `${name} had to stop: ${error instanceof Error ? error.message || error.name : String(error)}`
 }
 
 /** The first SIGTERM or SIGINT drains; a second one ends at once, as it would without us. */

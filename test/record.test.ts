@@ -42,7 +42,7 @@ it('leaves a record of an ended generation beside its images: all that the door 
   const record = await read(here, id)
   const { images, ...generation } = await shown(here, id)
   expect(record).toMatchObject({ schema_version: 1, ...generation, idempotency_key: 'order-17' })
-  expect(record?.['images']).toEqual(images.map(({ url, ...image }) => image))
+  expect(record?.['images']).toEqual(images.map(({ url, ...image }) => ({ ...image, margin_s: 24 * 3600 })))
   expect(record?.['offers']).toMatchObject([
     { source: 'output', position: 0, by: 'callback', attempts: 1, contradicts: false },
     { source: 'proxy', position: 0, url: MIRROR },

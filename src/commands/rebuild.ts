@@ -1,0 +1,58 @@
+import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../rebuild.ts'
+import { type Call, counted, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
+
+const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in the store.
+
+  --into PATH   where the new ledger is to be (DATABASE_PATH); nothing may be there yet
+  --json        one JSON object a line instead of tab-separated fields
+
+It prints one line a problem: a record that is broken, clashing or unreadable and was left out, an object that is missing.
+Generations that were under way have no record: each is adopted when its callback comes, as long as the service has the
+callback secret that it had. Settings are those of the service.
+Ends with 0 if everything was restored, 1 if something was not, 2 if no ledger was made.
+`
+
+/** Where the new ledger is made: nothing is there before it is whole. */
+type World = Pick<Rebuilding, 'ledger' | 'objects' | 'pause'> & {
+  now: () => number
+  env: Record<string, string | undefined>
+  path: string
+  finish: () => void
+  abandon: () => void
+}
+
+export async function runRebuild(call: Call, world: (into: string | undefined) => Promise<World>): Promise<number> {
+  const options = readOptions(call, USAGE, { into: { type: 'string' }, json: { type: 'boolean', default: false } })
+  if (typeof options === 'number') return options
+  const { env, path, finish, abandon, ...opened } = await world(options.into)
+  const { signal, err } = call
+  const bar = showBar(err, env, opened.now)
+  const line = options.json ? JSON.stringify : plainLine
+  const found = (problem: RebuildProblem) => {
+    bar.clear()
+    call.out(line(problem))
+  }
+  let rebuilt: Rebuilt
+  try {
+    rebuilt = await rebuild({ ...opened, found, progress: bar.show, signal })
+  } catch (error) {
+    abandon()
+    throw error
+  } finally {
+    bar.clear()
+  }
+  if (signal.aborted || rebuilt.generations === 0) {
+    abandon()
+    err.write(`${signal.aborted ? 'Interrupted' : 'The store has no record that can be read'}: no ledger was made.\n`)
+    return signal.aborted ? INTERRUPTED : 2
+  }
+  finish()
+  err.write(`${path} is the ledger again: ${summary(rebuilt)}\n`)
+  return rebuilt.problems > 0 ? 1 : 0
+}
+
+const summary = ({ generations, images, problems }: Rebuilt) =>
+  `${counted(generations, 'generation')} with ${counted(images, 'image')}, ${counted(problems, 'problem')}.`
+
+const plainLine = ({ problem, key, generationId, detail }: RebuildProblem) =>
+  tabbed(problem, key, generationId ?? '-', detail)

@@ -1,0 +1,72 @@
+import { type Finding, verify, type Verified, type Verifying } from '../verify.ts'
+import { type Call, counted, INTERRUPTED, readOptions, showBar, size, tabbed } from './command.ts'
+
+const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and store both ways.
+
+  --repair   copies what is missing or altered again from wherever its links still work, and writes missing records
+  --json     one JSON object a line instead of tab-separated fields
+
+It prints one line a finding: what it is (missing, altered, unreadable, orphaned), the object's key, the images that show it,
+and what was found. It writes nothing to the ledger, and the service may run meanwhile. Settings are those of the service.
+Ends with 0 if all is well or was repaired, 1 if something is not, 2 if it could not look.
+`
+
+type World = Pick<Verifying, 'ledger' | 'audit' | 'objects' | 'get' | 'config' | 'pause'> & {
+  now: () => number
+  env: Record<string, string | undefined>
+}
+
+export async function runVerify(call: Call, world: () => Promise<World>): Promise<number> {
+  const options = readOptions(call, USAGE, {
+    repair: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  })
+  if (typeof options === 'number') return options
+  const { env, now, ...opened } = await world()
+  const { signal, err } = call
+  const bar = showBar(err, env, now)
+  const line = options.json ? jsonLine : plainLine
+  const found = (finding: Finding) => {
+    bar.clear()
+    call.out(line(finding))
+  }
+  const verified = await verify({ ...opened, repair: options.repair, found, progress: bar.show, signal })
+  bar.clear()
+  err.write(`${signal.aborted ? 'Interrupted. ' : ''}${summary(verified, options.repair)}\n`)
+  if (signal.aborted) return INTERRUPTED
+  return left(verified) > 0 ? 1 : 0
+}
+
+const left = ({ findings, repaired }: Verified) => Object.values(findings).reduce((sum, n) => sum + n, 0) - repaired
+
+function summary(verified: Verified, repair: boolean) {
+  const { objects, bytes, records, findings, repaired } = verified
+  const kinds = Object.entries(findings).map(([kind, count]) => `${count} ${kind}`)
+  return [
+    `${counted(objects, 'object')} read (${size(bytes)}), ${counted(records, 'record')} looked for: ${kinds.join(', ')}.`,
+    ...(repair ? [`${repaired} repaired, ${left(verified)} left.`] : []),
+  ].join(' ')
+}
+
+const nameOf = ({ generationId, source, position }: Finding['images'][number]) =>
+  `${generationId}/${source}/${position}`
+
+const plainLine = ({ finding, key, images, detail, repair }: Finding) =>
+  tabbed(
+    repair?.done ? `${finding}, repaired` : finding,
+    key,
+    images.map(nameOf).join(' ') || '-',
+    repair === null
+      ? detail
+      : `${detail}; ${repair.done ? `copied from ${repair.from}` : `not repaired: ${repair.reason}`}`,
+  )
+
+const jsonLine = ({ finding, key, images, detail, repair }: Finding) =>
+  JSON.stringify({
+    finding,
+    key,
+    images: images.map(({ generationId, source, position }) => ({ generation_id: generationId, source, position })),
+    detail,
+    repaired: repair?.done ?? null,
+    ...(repair && (repair.done ? { copied_from: repair.from } : { reason: repair.reason })),
+  })
