@@ -1,9 +1,20 @@
 import { defineConfig } from 'vitest/config'
 
+/** The stories of the verbs and doors, which run over both drivers of the ledger, but for those that look thousands of times. */
+const OVER_D1 = [
+  'test/{submit,receive,settle,record,retry,reconcile,held-queue,payloads}.test.ts',
+  'test/archive*.test.ts',
+  'test/http/{generations,idempotency,list}.test.ts',
+  'test/conformance/ledger.test.ts',
+]
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'node', include: ['test/**/*.test.ts'] } },
+      { extends: true, test: { name: 'd1', include: OVER_D1, globalSetup: 'test/d1-setup.ts' } },
+    ],
   },
 })

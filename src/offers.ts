@@ -12,7 +12,7 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
   return images.map((image) => {
     const position = positions.has(image.position) ? positions.get(image.position) : image.position
     const one = { ...image, position: position ?? image.position, contradicts: position === null }
-    return isFinal(known, one) ? { ...one, url: redactUrl(image.url) } : one
+    return one.contradicts || isFinal(known, one) ? { ...one, url: redactUrl(image.url) } : one
   })
 }
 
@@ -20,9 +20,9 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
 const isParked = ({ images }: Known, { source, position }: OfferedImage) =>
   images.some((one) => one.parked && one.source === source && one.position === position)
 
-/** Nobody follows a link to an image that is final: its secrets are of no more use. */
-const isFinal = ({ images }: Known, { source, position, contradicts }: KnownOffer) =>
-  !contradicts && images.some((one) => one.source === source && one.position === position && one.status !== 'pending')
+/** Nobody follows a link to an image that is final, nor one that contradicts: its secrets are of no more use. */
+const isFinal = ({ images }: Known, { source, position }: KnownOffer) =>
+  images.some((one) => one.source === source && one.position === position && one.status !== 'pending')
 
 export const isNew = ({ offers }: Known, { url, source, position, contradicts }: KnownOffer) =>
   !offers.some(
@@ -42,17 +42,19 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   let free = 1 + Math.max(-1, ...known.images.map(({ position }) => position))
   const positions = new Map<number, number | null>()
   for (const image of images.filter(({ source }) => source === 'output')) {
+    const stands = closest(outputs, image)
     const isConfirmed = road === 'fetch' && suspected.has(withoutQuery(image.url))
     const isAwaited = outputs.length === 0 || (road === 'fetch' && isParked(known, image))
-    const unknown = isAwaited ? image.position : isConfirmed ? free++ : null
-    positions.set(image.position, closest(outputs, image)?.position ?? unknown)
+    if (stands) positions.set(image.position, stands.position)
+    else if (isAwaited) positions.set(image.position, image.position)
+    else positions.set(image.position, isConfirmed ? free++ : null)
   }
   return positions
 }
 
 /** Several outputs may differ in their queries only: then the whole link tells them apart, or else their order. */
 function closest(outputs: KnownOffer[], { url, position }: OfferedImage) {
-  const distance = (one: KnownOffer) => (one.url === url ? 0 : one.position === position ? 1 : 2)
+  const distance = (one: KnownOffer) => (one.url === url ? 0 : 2) + (one.position === position ? 0 : 1)
   return outputs
     .filter((one) => withoutQuery(one.url) === withoutQuery(url))
     .toSorted((a, b) => distance(a) - distance(b))

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { Said } from './decide.ts'
-import type { Deps } from './ports.ts'
+import { deliver, type Delivery } from './deliver.ts'
+import type { Deps, ObjectStore } from './ports.ts'
 import { redactBytes } from './redact.ts'
-import { settle } from './settle.ts'
-import { newId, uuidTime } from './uuid.ts'
+import { keepInSpool } from './spool.ts'
+import { newId } from './uuid.ts'
 
 export interface ReceivedBody {
   bytes: Uint8Array
@@ -11,22 +11,50 @@ export interface ReceivedBody {
   tooLarge: boolean
 }
 
+/** How long the ledger, and then the spool, has to take a callback where there is a spool: together less than 2 s. */
+const LEDGER_MS = 1100
+const SPOOL_MS = 700
+
 /**
- * Takes a callback whose MAC was verified. Once it resolves, the callback is on disk, and what it changes with it.
+ * Takes a callback whose MAC was verified. Once it resolves, the callback is kept, and what it changes with it; or it is in
+ * the spool, and will be.
  * @throws LedgerUnavailable: nothing is kept, and the sender must try again.
  */
 export async function receive(deps: Deps, id: string, body: ReceivedBody) {
   const at = deps.now()
-  const evidence = {
+  const delivery: Delivery = {
     id: newId(at),
-    bodySha256: hashOf(body),
+    generationId: id,
+    receivedAt: at,
     body: redactBytes(body.bytes, deps.secretsOf(id), { cut: body.tooLarge }),
-    recovered: false,
+    bodySha256: hashOf(body),
+    tooLarge: body.tooLarge,
   }
-  const said = read(deps, id, body)
-  if (await settle(deps, id, 'callback', said, evidence)) return
-  await deps.ledger.recovered(id, uuidTime(id) ?? at)
-  await settle(deps, id, 'callback', said, { ...evidence, recovered: said.status !== 'unusable' })
+  const delivered = deliver(deps, delivery, body.bytes)
+  await (deps.spool ? orSpooled(deps, deps.spool, delivery, delivered) : delivered)
+}
+
+async function orSpooled(deps: Deps, spool: ObjectStore, delivery: Delivery, delivered: Promise<void>) {
+  try {
+    await within(LEDGER_MS, delivered)
+  } catch (error) {
+    // It may still end well; the spool's copy then changes nothing.
+    deps.track(delivered)
+    await within(SPOOL_MS, keepInSpool(spool, delivery))
+    deps.log('warn', 'callback kept in the spool', { generation: delivery.generationId, callback: delivery.id, error })
+  }
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${ms} ms`)), ms)
+  })
+  try {
+    return await Promise.race([work, tooLate])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** What was cut differs from a body that ended there. */
@@ -35,10 +63,3 @@ const hashOf = ({ bytes, tooLarge }: ReceivedBody) =>
     .update(bytes)
     .update(tooLarge ? '…' : '')
     .digest('hex')
-
-function read({ provider }: Deps, id: string, { bytes, tooLarge }: ReceivedBody): Said {
-  if (tooLarge) return { status: 'unusable', decision: 'too_large' }
-  const { outcome, trackId } = provider.readCallback(new TextDecoder().decode(bytes))
-  if (trackId !== null && trackId.toLowerCase() !== id) return { status: 'unusable', decision: 'mismatched' }
-  return outcome ?? { status: 'unusable', decision: 'unreadable' }
-}

@@ -4,12 +4,11 @@ import { expect, it } from 'vitest'
 
 const SRC = join(import.meta.dirname, '../src')
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
-const importsOf = (file: string) => {
-  const found = readFileSync(join(SRC, file), 'utf8').matchAll(/(?:from|import\()\s*'([^']+)'/gu)
-  return [...found].map(([, name = '']) =>
+const importsOf = (file: string) => importsIn(readFileSync(join(SRC, file), 'utf8'), file)
+const importsIn = (text: string, file: string) =>
+  [...text.matchAll(/(?:from|import\()\s*'([^']+)'/gu)].map(([, name = '']) =>
     name.startsWith('.') ? relative(SRC, join(SRC, dirname(file), name)) : name,
   )
-}
 const folderOf = (file: string) => (file.includes('/') ? file.split('/')[0] : '')
 
 const WIRING = ['cli.ts', 'node.ts', 'worker.ts']
@@ -32,6 +31,26 @@ it.each(files.filter((file) => !WIRING.includes(file) && !file.startsWith('demo/
     expect(importsOf(file).filter((name) => WIRING.includes(name))).toEqual([])
   },
 )
+
+/** Every module and package that `file` reaches, by whatever way; types that are erased do not count. */
+function reachedFrom(file: string, reached = new Set<string>()) {
+  if (reached.has(file)) return reached
+  reached.add(file)
+  if (file.endsWith('.ts')) for (const name of runtimeImportsOf(file)) reachedFrom(name, reached)
+  return reached
+}
+
+const runtimeImportsOf = (file: string) => {
+  const text = readFileSync(join(SRC, file), 'utf8').replaceAll(/^(?:import|export) type [^;']*?from '[^']+'$/gmu, '')
+  return importsIn(text, file)
+}
+
+it('has a Worker that reaches nothing of what runs on Node alone', () => {
+  const reached = [...reachedFrom('worker.ts')]
+  expect(reached).toContain('ledger/settling.ts')
+  expect(reached.filter((name) => onlyOnNode(name) && name !== 'worker.ts')).toEqual([])
+  expect(reached.filter((name) => ONLY_NODE.some((one) => name === one || name.startsWith(`${one}/`)))).toEqual([])
+})
 
 it.each(files.filter((file) => !onlyOnNode(file)))('%s runs on Workers too', (file) => {
   const needs = importsOf(file).filter(

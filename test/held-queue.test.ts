@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { expireOverdue } from '../src/reconcile.ts'
 import { sendHeld } from '../src/submit.ts'
+import { onD1 } from './driver.ts'
 import { failure, happened, shown, submitted, success, withoutJitter, type World, world } from './world.ts'
 
 const HOUR = 3600
@@ -244,7 +245,7 @@ describe('a held request', () => {
     expect(sentIds(here)).toEqual([first.id, first.id, second.id])
   })
 
-  it('waits longer each time that the provider is not there, and at most a minute', async () => {
+  it.skipIf(onD1)('waits longer each time that the provider is not there, and at most a minute', async () => {
     withoutJitter()
     const here = world()
     for (let refusal = 0; refusal < 9; refusal++) here.provider.isNotThere()

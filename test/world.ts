@@ -13,13 +13,13 @@ import { watchHealth } from '../src/health.ts'
 import { createApp } from '../src/http/app.ts'
 import { createLedger } from '../src/ledger/ledger.ts'
 import { callbacks } from '../src/ledger/schema.ts'
-import { openSqlite } from '../src/ledger/sqlite.ts'
 import { macs } from '../src/mac.ts'
 import { diskStore } from '../src/objects/disk.ts'
 import type { Deps, Get, GetResponse } from '../src/ports.ts'
 import { readCallback, readFetch, readReply } from '../src/provider/wire.ts'
 import { expireOverdue, reconcileDue } from '../src/reconcile.ts'
 import { sendHeld } from '../src/submit.ts'
+import { ledgerPlace } from './driver.ts'
 
 export const API_KEY = 'the-provider-s-api-key'
 export const SECRET = 'a-callback-secret-of-the-tests'
@@ -132,7 +132,8 @@ export function world(settings: Record<string, string> = {}) {
     API_TOKENS: `admin:admin:${ADMIN}`,
     ...settings,
   })
-  let sqlite = openSqlite(config.databasePath)
+  const place = ledgerPlace(config.databasePath)
+  let driver = place.open()
   const clock = { now: START }
   const provider = new FakeProvider()
   const cdn = new FakeCdn()
@@ -142,7 +143,7 @@ export function world(settings: Record<string, string> = {}) {
   const capability = macs('callback', config.callbackSecrets)
   const log: Deps['log'] = (level, message, fields = {}) => logged.push({ level, message, fields })
   const deps: Deps = {
-    ledger: createLedger(sqlite),
+    ledger: createLedger(driver),
     objects: diskStore(config.objectsDir),
     provider: provider.port,
     get: cdn.get,
@@ -159,17 +160,32 @@ export function world(settings: Record<string, string> = {}) {
   }
   const app = createApp(deps, { isDraining: () => false })
   onTestFinished(() => {
-    sqlite.close()
+    driver.close()
+    place.release()
     rmSync(directory, { recursive: true })
   })
   return {
     deps,
     config,
     directory,
-    /** The ledger's file, for what no door shows. */
-    get sqlite() {
-      return sqlite
+    /** What the ledger runs on. */
+    get driver() {
+      return driver
     },
+    /** The ledger itself, for what no door shows. */
+    get db() {
+      return driver.db
+    },
+    /** The ledger's file. In D1 there is none. */
+    get sqlite() {
+      return place.sqlite
+    },
+    /** Every request to D1 so far. */
+    requests: place.requests,
+    /** What others read in the ledger: what is not committed is not there. */
+    committed: place.committed,
+    /** From now on the ledger takes no writes, until the returned function is called. */
+    refuseWrites: place.refuseWrites,
     provider,
     cdn,
     logged,
@@ -188,10 +204,10 @@ export function world(settings: Record<string, string> = {}) {
     },
     /** The process is killed and starts again on the same files. What was under way is not heard of any more. */
     restart: async () => {
-      sqlite.close()
+      driver.close()
       background.length = postponed.length = 0
-      sqlite = openSqlite(config.databasePath)
-      deps.ledger = createLedger(sqlite)
+      driver = place.open()
+      deps.ledger = createLedger(driver)
       await deps.ledger.leasesVoided()
       await deps.ledger.submissionsAbandoned(clock.now, clock.now)
     },
@@ -270,8 +286,8 @@ export async function happened({ call }: World, id: string, event: string) {
 }
 
 /** The callbacks of a generation as they are kept, in the order in which they came: no door shows their bodies. */
-export async function evidence({ sqlite }: World, id: string) {
-  const rows = await sqlite.db
+export async function evidence({ db }: World, id: string) {
+  const rows = await db
     .select()
     .from(callbacks)
     .where(eq(callbacks.generationId, id))
@@ -344,6 +360,11 @@ export interface GenerationJson {
     suspect: string | null
     failure: { code: string; message: string } | null
   }[]
+}
+
+/** Everything that the ledger holds in a table, as text. */
+export async function dump({ db }: World, table: string) {
+  return JSON.stringify(await db.all(sql.raw(`select * from ${table}`)))
 }
 
 /** A real PNG, different for each colour. */

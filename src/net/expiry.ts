@@ -14,7 +14,7 @@ export function linkExpiresAt(url: string, offeredAt: number, lifetimeMs: number
 }
 
 function queryOf(url: string) {
-  if (!URL.canParse(url)) return new Map<string, string>()
+  if (!url.includes('?') || !URL.canParse(url)) return new Map<string, string>()
   return new Map([...new URL(url).searchParams].map(([name, value]) => [name.toLowerCase(), value]))
 }
 
