@@ -1,0 +1,171 @@
+import { dirname, join } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { openSqlite } from '../../src/ledger/sqlite.ts'
+import { generations, images, nsfwReports, offers } from '../../src/ledger/schema.ts'
+import { hostOf } from '../../src/net/host.ts'
+import { newId } from '../../src/uuid.ts'
+import { folder } from './rig.ts'
+
+const PARAMETERS = {
+  init_image: 'https://example.com/bench.png',
+  mask_image: 'https://example.com/bench-mask.png',
+  width: 512,
+  height: 512,
+  samples: 2,
+  steps: 21,
+  guidance_scale: 7.5,
+  strength: 0.7,
+  scheduler: 'DPMSolverMultistepScheduler',
+  use_karras_sigmas: 'yes' as const,
+  algorithm_type: 'sde-dpmsolver++',
+  clip_skip: 2,
+  safety_checker: 'yes' as const,
+  seed: null,
+}
+
+type NewGeneration = typeof generations.$inferInsert
+type NewImage = typeof images.$inferInsert
+type NewReport = typeof nsfwReports.$inferInsert
+
+const DAY_MS = 86_400_000
+const ROWS_AT_ONCE = 1000
+
+const requested = (id: string, at: number, n: number): NewGeneration => ({
+  id,
+  status: 'processing',
+  modelId: 'pony_realism',
+  prompt: `a cat sitting on a bench, number ${n}`,
+  parameters: PARAMETERS,
+  providerId: String(100_000_000 + n),
+  submittedBy: 'bench',
+  requestedAt: at,
+  submissionStartedAt: at,
+  etaS: 600,
+  // The webhook has a day: no fetch gets between us and what is measured.
+  fetchDueAt: at + DAY_MS,
+})
+
+/** A ledger in which so many generations wait for their callback. */
+export async function awaiting(count: number) {
+  const now = Date.now()
+  const ids = Array.from({ length: count }, () => newId(now))
+  const path = await seeded((write) =>
+    ids.forEach((id, n) => {
+      write({ generation: requested(id, now, n) })
+    }),
+  )
+  return { path, ids }
+}
+
+/** A ledger in which every one of `urls` is a pending image that is due. */
+export function pending(urls: readonly string[]) {
+  const now = Date.now()
+  return seeded((write) =>
+    urls.forEach((url, n) => {
+      const id = newId(now)
+      const image = { generationId: id, source: 'output' as const, position: 0 }
+      write({
+        generation: {
+          ...requested(id, now, n),
+          status: 'succeeded',
+          archiveStatus: 'pending',
+          finishedAt: now,
+          fetchDueAt: null,
+        },
+        image: { ...image, sourceUrl: url, host: hostOf(url), expiresAt: now + DAY_MS + n, dueAt: now },
+      })
+    }),
+  )
+}
+
+/** A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred failed. */
+export function ended(count: number) {
+  const newest = Date.now()
+  return seeded((write) => {
+    for (let n = 0; n < count; n++) {
+      const at = newest - (count - n) * 10
+      const id = newId(at)
+      const sha256 = n.toString(16).padStart(64, '0')
+      const failed = n % 100 === 7
+      const flagged = n % 100 === 42
+      write({
+        generation: {
+          ...requested(id, at, n),
+          status: failed ? 'failed' : 'succeeded',
+          archiveStatus: failed ? 'none' : n % 1000 === 5 ? 'lost' : 'archived',
+          modelId: `model-${n % 20}`,
+          finishedAt: at + 9,
+          archivedAt: failed ? null : at + 9,
+          fetchDueAt: null,
+          nsfwVerdict: flagged ? 'flagged' : 'clear',
+        },
+        ...(failed
+          ? {}
+          : {
+              image: {
+                generationId: id,
+                source: 'output',
+                position: 0,
+                status: 'archived',
+                sourceUrl: `https://r2.example.com/${n}.png`,
+                host: 'r2.example.com',
+                expiresAt: at + DAY_MS,
+                sha256,
+                bytes: 204_800,
+                contentType: 'image/png',
+                width: 512,
+                height: 512,
+                objectKey: `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.png`,
+                archivedAt: at + 9,
+              },
+              report: { generationId: id, value: flagged, verdict: flagged ? 'flagged' : 'clear', by: 'callback', at },
+            }),
+      })
+    }
+  })
+}
+
+interface Written {
+  generation: NewGeneration
+  image?: NewImage
+  report?: NewReport
+}
+
+async function seeded(make: (write: (rows: Written) => void) => void) {
+  const path = join(await folder(), 'afterimage.db')
+  mkdirSync(dirname(path), { recursive: true })
+  const { db, close } = openSqlite(path)
+  let rows: Written[] = []
+  const flush = () => {
+    const theirImages = rows.flatMap(({ image }) => image ?? [])
+    const theirReports = rows.flatMap(({ report }) => report ?? [])
+    db.transaction((tx) => {
+      // Row by row: SQLite compiles an INSERT of a thousand rows anew each time.
+      for (const { generation } of rows) tx.insert(generations).values(generation).run()
+      for (const image of theirImages) {
+        tx.insert(images).values(image).run()
+        tx.insert(offers)
+          .values({
+            generationId: image.generationId,
+            source: image.source,
+            position: image.position,
+            url: image.sourceUrl,
+            by: 'callback',
+            offeredAt: image.expiresAt - DAY_MS,
+            expiresAt: image.expiresAt,
+          })
+          .run()
+      }
+      for (const report of theirReports) tx.insert(nsfwReports).values(report).run()
+    })
+    rows = []
+  }
+  make((row) => {
+    rows.push(row)
+    if (rows.length === ROWS_AT_ONCE) flush()
+  })
+  flush()
+  // Closing checkpoints: the file is whole by itself, and can be copied.
+  close()
+  return path
+}
