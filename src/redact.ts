@@ -40,17 +40,27 @@ function oddSpelling(secret: string) {
   return new RegExp(characters.join(''), 'giu')
 }
 
-/** Secrets of so many characters, all of them these, stand in no text that has not so many of them in a row. */
-const LONG = /^[\w-]{32,}$/u
-const LONG_RUN = /[\w+/-]{32}/u
+/** A secret that no spelling but the odd ones makes shorter, or gives other characters than those of base64. */
+const PLAIN_SECRET = /^[\w-]{16,}$/u
+const isRunCharacter = Array.from({ length: 128 }, (_, code) => /[\w+/-]/u.test(String.fromCharCode(code)))
+
+/** Whether so many of those characters stand in a row; looks at few of the others. */
+function hasRun(text: string, length: number) {
+  for (let end = length - 1, start = end; end < text.length; end = start + length) {
+    for (start = end; start > end - length && isRunCharacter[text.charCodeAt(start)]; start--);
+    if (start === end - length) return true
+  }
+  return false
+}
 
 const redactors = remembered((joined) => {
   const secrets = joined.split('\n')
-  const areLong = secrets.every((secret) => LONG.test(secret))
+  const arePlain = secrets.every((secret) => PLAIN_SECRET.test(secret))
+  const shortest = Math.min(...secrets.map(({ length }) => length))
   let spelled: string[] | undefined
   let odd: RegExp[] | undefined
   return (text: string) => {
-    if (areLong && !LONG_RUN.test(text) && !ODD_ESCAPE.test(text)) return text
+    if (arePlain && !hasRun(text, shortest) && !ODD_ESCAPE.test(text)) return text
     spelled ??= spellingsOf(secrets)
     const redacted = spelled.reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
     if (!ODD_ESCAPE.test(redacted)) return redacted

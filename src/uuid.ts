@@ -2,11 +2,23 @@ import { v7 } from 'uuid'
 
 let last = { msecs: 0, seq: 0 }
 
+const pool = new Uint8Array(4096)
+let used = pool.length
+
+/** Random bytes, fetched for many ids at a time. */
+function random(count: number) {
+  if (used + count > pool.length) {
+    crypto.getRandomValues(pool)
+    used = 0
+  }
+  return pool.slice(used, (used += count))
+}
+
 /** A UUIDv7; those of one millisecond are in the order in which this process made them. */
 export function newId(msecs: number): string {
-  const seq = msecs === last.msecs ? last.seq + 1 : (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) >>> 1
+  const seq = msecs === last.msecs ? last.seq + 1 : (new Uint32Array(random(4).buffer)[0] ?? 0) >>> 1
   last = { msecs, seq }
-  return v7(last)
+  return v7({ ...last, random: random(16) })
 }
 
 /** Milliseconds since the epoch that a UUIDv7 begins with (RFC 9562, section 5.7); null for anything else. */

@@ -3,7 +3,7 @@ import type { ImageSource, NsfwVerdict, OfferedImage, Road } from '../generation
 import { hostOf } from '../net/host.ts'
 import { deriveArchive, forgetSecrets } from './image-ends.ts'
 import type { LedgerDriver } from './ledger.ts'
-import { type CallbackDecision, callbacks, type EventName, generations, images, offers } from './schema.ts'
+import { type CallbackDecision, callbacks, type EventName, generations } from './schema.ts'
 import { type Bound, bind, statement, value } from './statement.ts'
 import { openGate } from './submitting.ts'
 
@@ -23,7 +23,7 @@ export interface KnownOffer extends OfferedImage {
 
 /** A generation as a decision needs to see it. */
 export interface Known {
-  generation: GenerationRow
+  generation: Settled & Pick<GenerationRow, 'id' | 'version' | 'archiveStatus'>
   images: KnownImage[]
   offers: KnownOffer[]
 }
@@ -180,27 +180,54 @@ const repeated = statement<Record<string, unknown>>(sql`
   update callbacks set count = count + 1, last_received_at = max(last_received_at, ${value('receivedAt')})
   where generation_id = ${value('generationId')} and body_sha256 = ${value('bodySha256')}`)
 
+const settledColumns = {
+  status: generations.status,
+  providerId: generations.providerId,
+  finishedAt: generations.finishedAt,
+  generationTimeS: generations.generationTimeS,
+  etaS: generations.etaS,
+  seed: generations.seed,
+  meta: generations.meta,
+  tip: generations.tip,
+  webhookStatus: generations.webhookStatus,
+  failureCode: generations.failureCode,
+  failureMessage: generations.failureMessage,
+  nsfwVerdict: generations.nsfwVerdict,
+  nsfwDisputed: generations.nsfwDisputed,
+  fetchDueAt: generations.fetchDueAt,
+  fetches: generations.fetches,
+  fetchOwed: generations.fetchOwed,
+} satisfies Record<keyof Settled, unknown>
+
+// With their generation in one query: on D1 each is a request of its own.
+
+const theirImages = sql`(
+  select json_group_array(json_object('source', source, 'position', position, 'status', status,
+    'parked', status = 'pending' and due_at is null))
+  from images where generation_id = generations.id)`.mapWith((json: string) =>
+  (JSON.parse(json) as KnownImage[]).map((image) => ({ ...image, parked: Boolean(image.parked) })),
+)
+
+/** Offers without images exist: those that only contradict. */
+const theirOffers = sql`(
+  select json_group_array(json_object('source', source, 'position', position, 'url', url, 'contradicts', contradicts))
+  from offers where generation_id = generations.id)`.mapWith((json: string) =>
+  (JSON.parse(json) as KnownOffer[]).map((offer) => ({ ...offer, contradicts: Boolean(offer.contradicts) })),
+)
+
 /** What messages of the provider change. */
 export function settling({ db, atomically }: LedgerDriver) {
-  const byId = db
-    .select()
+  const known = db
+    .select({
+      ...settledColumns,
+      id: generations.id,
+      version: generations.version,
+      archiveStatus: generations.archiveStatus,
+      images: theirImages,
+      offers: theirOffers,
+    })
     .from(generations)
     .where(eq(generations.id, value('id')))
-    .prepare()
-  const imagesOf = db
-    .select({
-      source: images.source,
-      position: images.position,
-      status: images.status,
-      parked: sql<boolean>`${images.status} = 'pending' and ${images.dueAt} is null`.mapWith(Boolean),
-    })
-    .from(images)
-    .where(eq(images.generationId, value('id')))
-    .prepare()
-  const offersOf = db
-    .select({ source: offers.source, position: offers.position, url: offers.url, contradicts: offers.contradicts })
-    .from(offers)
-    .where(eq(offers.generationId, value('id')))
     .prepare()
   const byBody = db
     .select({ id: callbacks.id, lastReceivedAt: callbacks.lastReceivedAt })
@@ -211,10 +238,10 @@ export function settling({ db, atomically }: LedgerDriver) {
   return {
     /** The generation as it stands; null where the ledger has none of this id. */
     known: async (id: string): Promise<Known | null> => {
-      const generation = await byId.get({ id })
-      if (!generation) return null
-      // Offers without images exist: those that only contradict.
-      return { generation, images: await imagesOf.all({ id }), offers: await offersOf.all({ id }) }
+      const row = await known.get({ id })
+      if (!row) return null
+      const { images, offers, ...generation } = row
+      return { generation, images, offers }
     },
 
     /** A callback came for a generation that this ledger does not know: it was restored from a backup. */
@@ -259,7 +286,7 @@ const decidedBy = ({ generation }: Known, decision: Decision) => {
 }
 
 /** Whether a record would show the difference: when the provider is asked next is no part of it. */
-function isNews(generation: GenerationRow, { next, callback, report, offers, lost, unnamed }: Decision) {
+function isNews(generation: Settled, { next, callback, report, offers, lost, unnamed }: Decision) {
   const { fetchDueAt, fetches, fetchOwed, ...facts } = next
   const changed = Object.entries(facts).some(
     ([name, fact]) => JSON.stringify(fact) !== JSON.stringify(generation[name as keyof Settled]),

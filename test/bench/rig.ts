@@ -74,6 +74,8 @@ export async function child(file: string, args: string[] = []): Promise<Child> {
 
 export interface Seen {
   gets: number
+  /** Different ones. */
+  urls: number
   puts: number
   /** Milliseconds since the epoch, 0 where nothing came yet. */
   firstGetAt: number
