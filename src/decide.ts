@@ -3,6 +3,7 @@ import { DEADLINE_FAILURES, fetchDelayMs, isTerminal, type Outcome, type Road, w
 import type { CallbackDecision } from './ledger/schema.ts'
 import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from './ledger/settling.ts'
 import { linkExpiresAt } from './net/expiry.ts'
+import { redactUrl } from './net/redact-url.ts'
 import { isNew, leftOut, placed } from './offers.ts'
 
 /** A message that says nothing of the generation: no answer, or one that cannot be read. */
@@ -207,7 +208,8 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
     draft.callbackDecision = late ? 'late' : 'accepted'
   } else if (links.some((link) => link.contradicts)) {
     // Only the provider, where it was asked, is believed in part.
-    if (draft.road !== 'fetch') draft.offers = draft.offers.map((one) => ({ ...one, contradicts: true }))
+    if (draft.road !== 'fetch')
+      draft.offers = draft.offers.map((one) => ({ ...one, url: redactUrl(one.url), contradicts: true }))
     contradicts(known, draft, rules)
     return
   } else if (fresh.length > 0) {

@@ -5,6 +5,7 @@ import { expireOverdue, reconcileDue } from '../src/reconcile.ts'
 import { onD1 } from './driver.ts'
 import {
   decisions,
+  dump,
   evidence,
   failure,
   type GenerationJson,
@@ -222,6 +223,17 @@ describe('what contradicts a success', () => {
       { url: LINK, contradicts: false },
       { url: OTHER_LINK, contradicts: true },
     ])
+  })
+
+  it('is kept without the secrets of its links: nobody follows them', async () => {
+    const here = world()
+    const { id } = await submitted(here)
+    await here.callback(id, success(id))
+
+    await here.callback(id, success(id, { output: [`${LINK}?token=one`, `${OTHER_LINK}?token=two`] }))
+
+    expect(await dump(here, 'offers')).not.toMatch(/token=(?:one|two)/u)
+    expect(await dump(here, 'offers')).toContain(`${OTHER_LINK}?token=***`)
   })
 
   it('is not a link that differs in its query only: that is one more place for the same image', async () => {
