@@ -2,8 +2,8 @@ import { defineConfig } from 'vitest/config'
 
 /** The stories of the verbs and doors, which run over both drivers of the ledger, but for those that look thousands of times. */
 const OVER_D1 = [
-  'test/{submit,receive,settle,record,retry,reconcile,held-queue,payloads}.test.ts',
-  'test/archive*.test.ts',
+  'test/{submit,receive,settle,record,retry,reconcile,held-queue}.test.ts',
+  'test/archive{,-leases}.test.ts',
   'test/http/{generations,idempotency,list}.test.ts',
   'test/conformance/ledger.test.ts',
 ]
