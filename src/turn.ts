@@ -9,7 +9,7 @@ import { sendHeld } from './submit.ts'
  * What one invocation does at most. On the paid plan D1 answers it 1,000 queries, and a batch counts as all that is in it:
  * an image takes about a dozen, a spooled callback, a reply or a fetch about fifteen, a record ten.
  */
-const MOST = { spooled: 8, images: 32, sent: 5, fetches: 5, records: 20 }
+const MOST = { spooled: 24, images: 32, sent: 5, fetches: 5, records: 20 }
 /** Six connections may be open at a time, and each of these holds one. */
 const RECORDS_AT_ONCE = 5
 

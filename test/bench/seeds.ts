@@ -1,5 +1,7 @@
-import { dirname, join } from 'node:path'
-import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type Database from 'better-sqlite3'
+import { getTableColumns, getTableName } from 'drizzle-orm'
+import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import { openSqlite } from '../../src/ledger/sqlite.ts'
 import { generations, images, nsfwReports, offers } from '../../src/ledger/schema.ts'
 import { hostOf } from '../../src/net/host.ts'
@@ -133,39 +135,50 @@ interface Written {
 
 async function seeded(make: (write: (rows: Written) => void) => void) {
   const path = join(await folder(), 'afterimage.db')
-  mkdirSync(dirname(path), { recursive: true })
   const { db, close } = openSqlite(path)
-  let rows: Written[] = []
-  const flush = () => {
-    const theirImages = rows.flatMap(({ image }) => image ?? [])
-    const theirReports = rows.flatMap(({ report }) => report ?? [])
-    db.transaction((tx) => {
-      // Row by row: SQLite compiles an INSERT of a thousand rows anew each time.
-      for (const { generation } of rows) tx.insert(generations).values(generation).run()
-      for (const image of theirImages) {
-        tx.insert(images).values(image).run()
-        tx.insert(offers)
-          .values({
-            generationId: image.generationId,
-            source: image.source,
-            position: image.position,
-            url: image.sourceUrl,
-            by: 'callback',
-            offeredAt: image.expiresAt - DAY_MS,
-            expiresAt: image.expiresAt,
-          })
-          .run()
-      }
-      for (const report of theirReports) tx.insert(nsfwReports).values(report).run()
-    })
-    rows = []
+  const into = {
+    generations: inserter(db.$client, generations),
+    images: inserter(db.$client, images),
+    offers: inserter(db.$client, offers),
+    reports: inserter(db.$client, nsfwReports),
   }
-  make((row) => {
-    rows.push(row)
-    if (rows.length === ROWS_AT_ONCE) flush()
+  let rows = 0
+  db.$client.exec('begin')
+  make(({ generation, image, report }) => {
+    into.generations(generation)
+    if (image) into.images(image)
+    if (image) into.offers(offerOf(image))
+    if (report) into.reports(report)
+    if (++rows % ROWS_AT_ONCE === 0) db.$client.exec('commit; begin')
   })
-  flush()
+  db.$client.exec('commit')
   // Closing checkpoints: the file is whole by itself, and can be copied.
   close()
   return path
 }
+
+const offerOf = ({ generationId, source, position, sourceUrl, expiresAt }: NewImage): typeof offers.$inferInsert => ({
+  generationId,
+  source,
+  position,
+  url: sourceUrl,
+  by: 'callback',
+  offeredAt: expiresAt - DAY_MS,
+  expiresAt,
+})
+
+/** Millions of rows: drizzle would build each statement anew. */
+function inserter<T extends SQLiteTable>(client: Database.Database, table: T) {
+  const columns = Object.entries(getTableColumns(table))
+  const names = columns.map(([, { name }]) => `"${name}"`).join(', ')
+  const insert = client.prepare(
+    `insert into ${getTableName(table)} (${names}) values (${columns.map(() => '?').join(', ')})`,
+  )
+  return (row: T['$inferInsert']) => {
+    const values = row as Record<string, unknown>
+    insert.run(columns.map(([key, column]) => toDriver(column, values[key] ?? column.default)))
+  }
+}
+
+const toDriver = (column: SQLiteColumn, value: unknown) =>
+  value === undefined || value === null ? null : column.mapToDriverValue(value)

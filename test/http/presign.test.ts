@@ -44,6 +44,7 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
       location: SIGNED,
       'cache-control': 'private, no-store',
       'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
     })
     const hash = sha256(output)
     expect(presign.mock.calls).toEqual([
