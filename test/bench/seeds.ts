@@ -59,13 +59,21 @@ export async function awaiting(count: number) {
   return { path, ids }
 }
 
-/** A ledger in which every one of `urls` is a pending image that is due. */
+/** A ledger in which every one of `urls` is a pending image that is due: of each two, an output and its mirror. */
 export function pending(urls: readonly string[]) {
   const now = Date.now()
-  return seeded((write) =>
-    urls.forEach((url, n) => {
+  return seeded((write) => {
+    for (let n = 0; n < urls.length; n += 2) {
       const id = newId(now)
-      const image = { generationId: id, source: 'output' as const, position: 0 }
+      const [output, proxy] = urls.slice(n, n + 2).map((url, side): NewImage => ({
+        generationId: id,
+        source: side === 0 ? 'output' : 'proxy',
+        position: 0,
+        sourceUrl: url,
+        host: hostOf(url),
+        expiresAt: now + DAY_MS + n,
+        dueAt: now,
+      }))
       write({
         generation: {
           ...requested(id, now, n),
@@ -74,10 +82,10 @@ export function pending(urls: readonly string[]) {
           finishedAt: now,
           fetchDueAt: null,
         },
-        image: { ...image, sourceUrl: url, host: hostOf(url), expiresAt: now + DAY_MS + n, dueAt: now },
+        images: [output, proxy].filter((image) => image !== undefined),
       })
-    }),
-  )
+    }
+  })
 }
 
 /** A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred failed. */
@@ -104,22 +112,24 @@ export function ended(count: number) {
         ...(failed
           ? {}
           : {
-              image: {
-                generationId: id,
-                source: 'output',
-                position: 0,
-                status: 'archived',
-                sourceUrl: `https://r2.example.com/${n}.png`,
-                host: 'r2.example.com',
-                expiresAt: at + DAY_MS,
-                sha256,
-                bytes: 204_800,
-                contentType: 'image/png',
-                width: 512,
-                height: 512,
-                objectKey: `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.png`,
-                archivedAt: at + 9,
-              },
+              images: [
+                {
+                  generationId: id,
+                  source: 'output',
+                  position: 0,
+                  status: 'archived',
+                  sourceUrl: `https://r2.example.com/${n}.png`,
+                  host: 'r2.example.com',
+                  expiresAt: at + DAY_MS,
+                  sha256,
+                  bytes: 204_800,
+                  contentType: 'image/png',
+                  width: 512,
+                  height: 512,
+                  objectKey: `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.png`,
+                  archivedAt: at + 9,
+                },
+              ],
               report: { generationId: id, value: flagged, verdict: flagged ? 'flagged' : 'clear', by: 'callback', at },
             }),
       })
@@ -129,7 +139,7 @@ export function ended(count: number) {
 
 interface Written {
   generation: NewGeneration
-  image?: NewImage
+  images?: NewImage[]
   report?: NewReport
 }
 
@@ -144,10 +154,12 @@ async function seeded(make: (write: (rows: Written) => void) => void) {
   }
   let rows = 0
   db.$client.exec('begin')
-  make(({ generation, image, report }) => {
+  make(({ generation, images = [], report }) => {
     into.generations(generation)
-    if (image) into.images(image)
-    if (image) into.offers(offerOf(image))
+    for (const image of images) {
+      into.images(image)
+      into.offers(offerOf(image))
+    }
     if (report) into.reports(report)
     if (++rows % ROWS_AT_ONCE === 0) db.$client.exec('commit; begin')
   })
