@@ -46,9 +46,11 @@ const isRunCharacter = Array.from({ length: 128 }, (_, code) => /[\w+/-]/u.test(
 
 /** Whether so many of those characters stand in a row; looks at few of the others. */
 function hasRun(text: string, length: number) {
-  for (let end = length - 1, start = end; end < text.length; end = start + length) {
-    for (start = end; start > end - length && isRunCharacter[text.charCodeAt(start)]; start--);
+  for (let end = length - 1; end < text.length;) {
+    let start = end
+    while (start > end - length && isRunCharacter[text.charCodeAt(start)]) start--
     if (start === end - length) return true
+    end = start + length
   }
   return false
 }

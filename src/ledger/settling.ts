@@ -199,20 +199,26 @@ const settledColumns = {
   fetchOwed: generations.fetchOwed,
 } satisfies Record<keyof Settled, unknown>
 
+/** Truth is 0 or 1 where json_object writes it. */
+type InJson<T, Truth extends keyof T> = Omit<T, Truth> & Record<Truth, 0 | 1>
+
 // With their generation in one query: on D1 each is a request of its own.
 
 const theirImages = sql`(
   select json_group_array(json_object('source', source, 'position', position, 'status', status,
     'parked', status = 'pending' and due_at is null))
   from images where generation_id = generations.id)`.mapWith((json: string) =>
-  (JSON.parse(json) as KnownImage[]).map((image) => ({ ...image, parked: Boolean(image.parked) })),
+  (JSON.parse(json) as InJson<KnownImage, 'parked'>[]).map((image) => ({ ...image, parked: image.parked === 1 })),
 )
 
 /** Offers without images exist: those that only contradict. */
 const theirOffers = sql`(
   select json_group_array(json_object('source', source, 'position', position, 'url', url, 'contradicts', contradicts))
   from offers where generation_id = generations.id)`.mapWith((json: string) =>
-  (JSON.parse(json) as KnownOffer[]).map((offer) => ({ ...offer, contradicts: Boolean(offer.contradicts) })),
+  (JSON.parse(json) as InJson<KnownOffer, 'contradicts'>[]).map((offer) => ({
+    ...offer,
+    contradicts: offer.contradicts === 1,
+  })),
 )
 
 /** What messages of the provider change. */

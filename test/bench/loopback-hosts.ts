@@ -7,6 +7,7 @@ import { crc32, deflateSync } from 'node:zlib'
 // takes everything, and one that never answers. `/seen` tells what was seen so far.
 
 const seen = { gets: 0, puts: 0, firstGetAt: 0, firstPutAt: 0, lastPutAt: 0 }
+const urls = new Set<string>()
 
 /** A PNG of so many bytes; what follows the pixels is noise. */
 function picture(bytes: number) {
@@ -34,12 +35,13 @@ const pictures = new Map<number, Buffer>()
 function serveImage(request: IncomingMessage, response: ServerResponse) {
   const [, bytes = '0', name = ''] = (request.url ?? '').split('/')
   if (bytes === 'seen') {
-    response.end(JSON.stringify(seen))
+    response.end(JSON.stringify({ ...seen, urls: urls.size }))
     return
   }
   const base = pictures.get(Number(bytes)) ?? picture(Number(bytes))
   pictures.set(Number(bytes), base)
   seen.gets++
+  urls.add(`${request.headers.host ?? ''}${request.url ?? ''}`)
   seen.firstGetAt ||= Date.now()
   const stamp = Buffer.alloc(24)
   stamp.write(name)

@@ -6,23 +6,28 @@ import { benchMemory } from './memory.ts'
 import { benchRecovery } from './recovery.ts'
 import { printTable, type Row, say, writeJson } from './report.ts'
 import { undoAll } from './rig.ts'
+import { benchWorkers } from './workers.ts'
 
 /** Each measures itself against its reference, so many rounds side by side. */
-const BENCHES: Record<string, (rounds: number) => Promise<Row[]>> = {
+const BENCHES: Record<string, (rounds: number, backlog: number) => Promise<Row[]>> = {
   callbacks: benchCallbacks,
   images: benchImages,
   memory: benchMemory,
   recovery: benchRecovery,
   lists: benchLists,
+  workers: benchWorkers,
 }
 
-const USAGE = `usage: npm run bench -- [--only ${Object.keys(BENCHES).join(',')}] [--rounds 3] [--json bench.json]`
+const USAGE = `usage: npm run bench -- [--only ${Object.keys(BENCHES).join(',')}] [--rounds 3] [--backlog 10000] [--json bench.json]
+
+  --backlog   so many images are drained inside workerd`
 
 async function main() {
   const { values } = parseArgs({
     options: {
       only: { type: 'string', default: Object.keys(BENCHES).join(',') },
       rounds: { type: 'string', default: '3' },
+      backlog: { type: 'string', default: '10000' },
       json: { type: 'string', default: 'bench.json' },
       help: { type: 'boolean', default: false },
     },
@@ -32,9 +37,10 @@ async function main() {
     return
   }
   const rounds = Number(values.rounds)
+  const backlog = Number(values.backlog)
   const names = values.only.split(',')
   const unknown = names.filter((name) => !BENCHES[name])
-  if (!Number.isInteger(rounds) || rounds < 1 || unknown.length > 0) {
+  if (![rounds, backlog].every((count) => Number.isInteger(count) && count >= 1) || unknown.length > 0) {
     say(USAGE)
     process.exitCode = 2
     return
@@ -42,7 +48,7 @@ async function main() {
   const rows: Row[] = []
   for (const name of names) {
     say(`${name} …`)
-    rows.push(...((await BENCHES[name]?.(rounds)) ?? []))
+    rows.push(...((await BENCHES[name]?.(rounds, backlog)) ?? []))
     await undoAll()
   }
   printTable(rows)

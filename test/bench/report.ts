@@ -23,7 +23,9 @@ const atMost = (most: number, unit = '×') => ({
   unit,
   meets: (value: number) => value <= most,
 })
-export const aims = { atLeast, atMost }
+/** Nothing is aimed at: the figure is there to be known. */
+const none = (unit = '×') => ({ aim: '—', unit, meets: () => true })
+export const aims = { atLeast, atMost, none }
 
 export function row(
   name: string,

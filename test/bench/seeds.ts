@@ -188,7 +188,7 @@ function inserter<T extends SQLiteTable>(client: Database.Database, table: T) {
   )
   return (row: T['$inferInsert']) => {
     const values = row as Record<string, unknown>
-    insert.run(columns.map(([key, column]) => toDriver(column, values[key] ?? column.default)))
+    insert.run(columns.map(([key, column]) => toDriver(column as SQLiteColumn, values[key] ?? column.default)))
   }
 }
 

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it as plainIt } from 'vitest'
-import { freePort, launch, type Program, type Settings, start } from './program.ts'
+import { freePort, launch, type Program, type Settings, start, TOKEN } from './program.ts'
 import { type Script, StandIn, usual } from './stand-in.ts'
 
-export const TOKEN = 'token-of-the-process-tests-0123456789'
+export { TOKEN }
 export const API_KEY = 'api-key-of-the-process-tests'
 
 /** A folder of its own, and settings under which nothing takes long. */

@@ -4,6 +4,8 @@ import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { builtCli } from './built.ts'
 
+export const TOKEN = 'token-of-the-process-tests-0123456789'
+
 const READY_MS = 20_000
 
 export type Settings = Record<string, string>
