@@ -123,10 +123,13 @@ const timeout = (ms: number) =>
     setTimeout(resolve, ms).unref()
   })
 
+/** Connections that wait to be accepted; Node's 511 are soon full where thousands come at once, and most of those then hang. */
+const BACKLOG = 4096
+
 function listen(server: Server, { host, port }: Config) {
   return new Promise<string>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog: BACKLOG }, () => {
       const { address, port: bound, family } = server.address() as AddressInfo
       resolve(`http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`)
     })

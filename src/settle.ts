@@ -16,7 +16,8 @@ export async function settle(
   said: Said,
   evidence: (CallbackEvidence & { recovered: boolean }) | null = null,
 ) {
-  const clean = withoutSecrets(said, deps.secretsOf(id))
+  // The provider echoes our webhook URL, and people are shown its words and links.
+  const clean = redactJson(said, deps.secretsOf(id))
   for (;;) {
     const known = await deps.ledger.known(id)
     if (!known) return false
@@ -41,10 +42,4 @@ export async function settle(
       return true
     }
   }
-}
-
-/** The provider echoes our webhook URL, and people are shown its words. Links stay whole: they are to be followed. */
-function withoutSecrets(said: Said, secrets: readonly string[]): Said {
-  const clean = redactJson(said, secrets)
-  return said.status === 'succeeded' && clean.status === 'succeeded' ? { ...clean, images: said.images } : clean
 }

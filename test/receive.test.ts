@@ -10,6 +10,7 @@ import { onD1 } from './driver.ts'
 import {
   API_KEY,
   decisions,
+  dump,
   evidence,
   failure,
   happened,
@@ -430,3 +431,38 @@ const deliver = (
   body: string | Uint8Array<ArrayBuffer>,
   headers: Record<string, string> = {},
 ) => here.call(new URL(here.deps.callbackUrl(id)).pathname, { method: 'POST', body, headers, token: null })
+
+describe('A link in which our own secrets stand', () => {
+  it.each([
+    ['the callback URL', (url: string) => url],
+    [
+      'the callback URL in a query',
+      (url: string) => `https://cdn.example.com/a.png?webhook=${encodeURIComponent(url)}`,
+    ],
+    ['the MAC in its path', (url: string) => `https://cdn.example.com/${url.split('/').at(-1) ?? ''}/a.png`],
+    ['the API key', () => `https://cdn.example.com/a.png?key=${API_KEY}`],
+  ])('such as %s is kept and shown without them', async (_what, link) => {
+    const here = world()
+    const { id } = await submitted(here)
+    const url = here.deps.callbackUrl(id)
+
+    await here.callback(id, {
+      status: 'success',
+      id: 1000,
+      track_id: id,
+      output: [link(url)],
+      proxy_links: [link(url)],
+    })
+    await archiveDue(here.deps, 10)
+
+    const everything = [
+      await (await here.call(`/v1/generations/${id}`)).text(),
+      await (await here.call(`/v1/generations/${id}/timeline`)).text(),
+      ...(await Promise.all(
+        ['generations', 'images', 'offers', 'events', 'callbacks'].map((table) => dump(here, table)),
+      )),
+    ].join('\n')
+    expect(everything).toContain('***')
+    for (const secret of [url.split('/').at(-1) ?? '', API_KEY]) expect(everything).not.toContain(secret)
+  })
+})

@@ -20,7 +20,10 @@ interface Door {
 export function callbackRoutes(deps: Deps, { forgeries, clientOf }: Door) {
   return new Hono().post('/:id/:mac', async (c) => {
     const { id, mac } = c.req.param()
-    if (uuidTime(id) === null || !deps.verifiesCallback(id, mac)) throw forgeries.refused(clientOf(c))
+    // To the letter as we spelled it: by that spelling proxies and logs know a callback URL. Senders may add a query.
+    const [spelled] = c.req.url.split(/[?#]/u)
+    const isOurs = spelled?.endsWith(`/callbacks/${id}/${mac}`) === true
+    if (!isOurs || uuidTime(id) === null || !deps.verifiesCallback(id, mac)) throw forgeries.refused(clientOf(c))
     const body = await keep(deps, id, c.req.raw).catch(notKept)
     if (body.tooLarge) throw new AppError('body_too_large', `Expected a body of at most ${MOST_CALLBACK_BYTES} bytes.`)
     return c.json({ received: true })

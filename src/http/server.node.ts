@@ -27,6 +27,8 @@ export function httpServer(fetch: Fetch, log: Log, patience: Patience = PATIENCE
   const open = new WeakMap<Duplex, Set<Exchange>>()
   const take = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     remember(open, { incoming, outgoing })
+    // Read as a URL, it would be another path than the one that a proxy before us saw.
+    if (ROUNDABOUT.test(incoming.url ?? '')) incoming.url = '/-'
     void listener(incoming, outgoing)
   }
   const server = createServer({
@@ -41,6 +43,9 @@ export function httpServer(fetch: Fetch, log: Log, patience: Patience = PATIENCE
     .on('checkExpectation', take)
     .on('clientError', (error, socket) => giveUp(error, socket, [...(open.get(socket) ?? [])]))
 }
+
+/** A path with a backslash, or with a segment `.` or `..`, however it is written. */
+const ROUNDABOUT = /^[^?#]*(?:\\|\/(?:\.|%2e){1,2}(?:[/?#]|$))/iu
 
 interface Exchange {
   incoming: IncomingMessage

@@ -92,20 +92,21 @@ describe('A path that is not the one we gave out', () => {
     expect(await dump(here, 'callbacks')).toBe('[]')
   })
 
-  it('is taken where a URL parser makes ours of it: encoded digits, dot segments, a query, a fragment', async () => {
+  it.each([
+    ['is refused with encoded digits', percented, 404],
+    [
+      'is refused with an encoded letter in front',
+      (mac: string) => `%${mac.charCodeAt(0).toString(16)}${mac.slice(1)}`,
+      404,
+    ],
+    ['is taken with a query that a sender added', (mac: string) => `${mac}?attempt=2`, 200],
+    ['is taken with a fragment, which no server sees', (mac: string) => `${mac}#done`, 200],
+  ])('that only a URL parser makes ours %s', async (_how, spelled, expected) => {
     const { here, id, mac } = await atTheDoor()
-    const paths = [
-      `/callbacks/${id}/${percented(mac)}`,
-      `/callbacks/${id}/./${mac}`,
-      `/callbacks/${id}/%2e/${mac}`,
-      `/callbacks/x/%2e%2e/${id}/${mac}`,
-      `/callbacks/${id}/${mac}?attempt=2`,
-      `/callbacks/${id}/${mac}#done`,
-    ]
 
-    const answers = await Promise.all(paths.map((path) => here.call(path, { method: 'POST', body: '{}', token: null })))
+    const { status } = await here.call(`/callbacks/${id}/${spelled(mac)}`, { method: 'POST', body: '{}', token: null })
 
-    expect(answers.map(({ status }) => status)).toEqual(paths.map(() => 200))
+    expect(status).toBe(expected)
   })
 
   it.each(['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'post'])(

@@ -146,7 +146,9 @@ describe('What is no request', () => {
     ['no HTTP', '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', 400],
     ['no Host', 'POST / HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
     ['a Host that is none', 'POST / HTTP/1.1\r\nHost: a b@c\r\nConnection: close\r\n\r\n', 400],
-    ['a path that is none', 'POST /a\\b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 400],
+    ['a path with a backslash', 'POST /a\\b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
+    ['a path with a dot segment', 'GET /x/../livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
+    ['a path with an encoded one', 'GET /%2E%2e/livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
   ])('because it has %s is refused, and nobody is disturbed', async (_what, text, status) => {
     const here = world()
     const port = await listening(here)

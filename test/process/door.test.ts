@@ -120,13 +120,15 @@ it('serves who is healthy beside two thousand connections that say half of somet
     `POST ${FORGED} HTTP/1.1\r\nHost: a\r\nContent-Le`,
   ]
 
-  const half = Array.from({ length: 2000 }, (_, n) => {
+  const half: RawConnection[] = []
+  bench.after(() => half.forEach((connection) => connection.close()))
+  for (let n = 0; n < 2000; n++) {
     const connection = new RawConnection(program.url)
     connection.say(beginnings[n % beginnings.length] ?? '')
-    return connection
-  })
-  bench.after(() => half.forEach((connection) => connection.close()))
-  await Promise.all(half.slice(-100).map((connection) => connection.opened))
+    half.push(connection)
+    // The kernel lets no more of them wait to be accepted than it likes.
+    if (n % 100 === 99) await connection.opened
+  }
   const deliveries = await Promise.all(
     Array.from({ length: 20 }, (_, n) => provider.call(job, { status: 'processing', n })),
   )
@@ -138,7 +140,7 @@ it('serves who is healthy beside two thousand connections that say half of somet
     (await Promise.all(half.map((connection) => connection.statuses()))).flat().every((status) => status === 503),
   ).toBe(true)
   expect((await provider.call(job, { status: 'processing', n: 20 })).status).toBe(200)
-}, 150_000)
+}, 60_000)
 
 it('takes every genuine callback in a flood of forged ones, and writes none of those down', async ({ bench }) => {
   const { here, provider, program } = await bench.service(accepts, QUIET)
