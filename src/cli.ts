@@ -26,6 +26,23 @@ const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
+/** Lines of the log. Those of one turn of the event loop are one write: each is a call of the system. */
+function logLines() {
+  // Whoever reads the log may go away (EPIPE). Callbacks are taken all the same.
+  process.stderr.on('error', () => {})
+  let waiting: string[] = []
+  const write = () => {
+    const lines = waiting
+    waiting = []
+    if (lines.length > 0) say(lines.join('\n'))
+  }
+  process.on('exit', write)
+  return (line: string) => {
+    if (waiting.length === 0) setImmediate(write)
+    waiting.push(line)
+  }
+}
+
 // What draws pictures is loaded only where pictures are drawn: the service starts without it.
 async function main([command, ...argv]: string[]): Promise<number> {
   switch (command) {
@@ -55,11 +72,9 @@ async function main([command, ...argv]: string[]): Promise<number> {
 }
 
 async function serve(): Promise<number> {
-  // Whoever reads the log may go away (EPIPE). Callbacks are taken all the same.
-  process.stderr.on('error', () => {})
   const signal = untilSignal()
   try {
-    const service = await startService(process.env, say)
+    const service = await startService(process.env, logLines())
     await signal
     await service.stop()
     return 0

@@ -11,6 +11,7 @@ import { createApp } from './http/app.ts'
 import { httpServer } from './http/server.node.ts'
 import { createLedger } from './ledger/ledger.ts'
 import { openSqlite } from './ledger/sqlite.ts'
+import { writerThread } from './ledger/writer.node.ts'
 import { jsonLog } from './log.ts'
 import { startLoop } from './loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
@@ -41,7 +42,7 @@ export async function startService(
   const settings = readConfig(env)
   assureWayTo(dirname(settings.databasePath))
   if (!settings.s3) assureWayTo(settings.objectsDir)
-  const sqlite = openSqlite(settings.databasePath)
+  const sqlite = openSqlite(settings.databasePath, writerThread)
   // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
@@ -85,7 +86,7 @@ export async function startService(
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close(server)
     // First: a download that is cut off by us must not be written down as the failure of its host.
-    sqlite.close()
+    await sqlite.close()
     await get.close()
     log('info', 'stopped')
   }

@@ -19,10 +19,13 @@ export async function settle(
   // The provider echoes our webhook URL, and people are shown its words and links.
   const clean = redactJson(said, deps.secretsOf(id))
   for (;;) {
-    const known = await deps.ledger.known(id)
+    const known = await deps.ledger.known(id, evidence?.bodySha256)
     if (!known) return false
-    // After the look at the generation: whoever keeps an equal body meanwhile makes the decision void.
-    if (evidence && (await deps.ledger.callbackRepeated(id, evidence))) return true
+    if (evidence && known.firstDelivery !== null) {
+      // The very same delivery counts once.
+      if (known.firstDelivery !== evidence.id) await deps.ledger.callbackRepeated(id, evidence)
+      return true
+    }
     // A callback may have waited in the spool. What it offers began to die when it came.
     const draft = decide(known, clean, road, evidence?.receivedAt ?? deps.now(), deps.config)
     const callback = evidence && {

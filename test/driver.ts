@@ -14,7 +14,7 @@ declare module 'vitest' {
 
 /** Where a test keeps its ledger. */
 export interface LedgerPlace {
-  open: () => LedgerDriver & { close: () => void }
+  open: () => LedgerDriver & { close: () => Promise<void> }
   /** The file, opened last: no other driver has one. */
   readonly sqlite: ReturnType<typeof openSqlite>
   /** Every request to D1 so far; none where the ledger is a file. */
@@ -82,7 +82,7 @@ function d1Place(url: string): LedgerPlace {
     await (emptied ??= bare.batch(TABLES.map((table) => bare.prepare(`delete from ${table}`))))
   })
   return {
-    open: () => ({ ...d1Driver(d1), close: () => undefined }),
+    open: () => ({ ...d1Driver(d1), close: () => Promise.resolve() }),
     get sqlite(): never {
       throw new Error('this ledger is no file')
     },

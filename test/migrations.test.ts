@@ -13,7 +13,7 @@ const run = promisify(execFile)
 it('makes the same schema by our own start as by wrangler', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
-  openSqlite(join(directory, 'ledger.db')).close()
+  await openSqlite(join(directory, 'ledger.db')).close()
   const d1 = await migratedByWrangler(directory)
 
   const ours = schema(join(directory, 'ledger.db'))

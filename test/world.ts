@@ -159,8 +159,8 @@ export function world(settings: Record<string, string> = {}) {
     config,
   }
   const app = createApp(deps, { isDraining: () => false })
-  onTestFinished(() => {
-    driver.close()
+  onTestFinished(async () => {
+    await driver.close()
     place.release()
     rmSync(directory, { recursive: true })
   })
@@ -204,7 +204,7 @@ export function world(settings: Record<string, string> = {}) {
     },
     /** The process is killed and starts again on the same files. What was under way is not heard of any more. */
     restart: async () => {
-      driver.close()
+      await driver.close()
       background.length = postponed.length = 0
       driver = place.open()
       deps.ledger = createLedger(driver)

@@ -26,6 +26,8 @@ export interface Known {
   generation: Settled & Pick<GenerationRow, 'id' | 'version' | 'archiveStatus'>
   images: KnownImage[]
   offers: KnownOffer[]
+  /** The delivery that first brought the very body that is at hand; null where none did. */
+  firstDelivery: string | null
 }
 
 /** The columns that a decision may change; a decision states all of them. */
@@ -93,7 +95,9 @@ const decided = statement<Record<string, unknown>, { id: string }>(sql`
     failure_code = ${value('failureCode')}, failure_message = ${value('failureMessage')},
     nsfw_verdict = ${value('nsfwVerdict')}, nsfw_disputed = ${value('nsfwDisputed')},
     fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')},
+    archive_status = iif(${value('opens')}, 'pending', archive_status),
     record_due_at = case
+      when ${value('opens')} then null
       when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
       else record_due_at end
   where id = ${value('id')} and version = ${value('version')} returning id`)
@@ -202,7 +206,7 @@ const settledColumns = {
 /** Truth is 0 or 1 where json_object writes it. */
 type InJson<T, Truth extends keyof T> = Omit<T, Truth> & Record<Truth, 0 | 1>
 
-// With their generation in one query: on D1 each is a request of its own.
+// With their generation in one query: one snapshot, and on D1 each query is a request of its own.
 
 const theirImages = sql`(
   select json_group_array(json_object('source', source, 'position', position, 'status', status,
@@ -231,6 +235,8 @@ export function settling({ db, atomically }: LedgerDriver) {
       archiveStatus: generations.archiveStatus,
       images: theirImages,
       offers: theirOffers,
+      firstDelivery: sql<string | null>`(
+        select id from callbacks where generation_id = generations.id and body_sha256 = ${value('bodySha256')})`,
     })
     .from(generations)
     .where(eq(generations.id, value('id')))
@@ -242,12 +248,12 @@ export function settling({ db, atomically }: LedgerDriver) {
     .prepare()
 
   return {
-    /** The generation as it stands; null where the ledger has none of this id. */
-    known: async (id: string): Promise<Known | null> => {
-      const row = await known.get({ id })
+    /** The generation as it stands, and whether this body was received for it; null where the ledger has none of this id. */
+    known: async (id: string, bodySha256: string | null = null): Promise<Known | null> => {
+      const row = await known.get({ id, bodySha256 })
       if (!row) return null
-      const { images, offers, ...generation } = row
-      return { generation, images, offers }
+      const { images, offers, firstDelivery, ...generation } = row
+      return { generation, images, offers, firstDelivery }
     },
 
     /** A callback came for a generation that this ledger does not know: it was restored from a backup. */
@@ -255,12 +261,9 @@ export function settling({ db, atomically }: LedgerDriver) {
       await atomically([bind(adopted, { id, requestedAt })])
     },
 
-    /** Counts a callback whose body was received before; false where it was not. The very same delivery counts once. */
-    callbackRepeated: async (generationId: string, { id, bodySha256, receivedAt }: CallbackEvidence) => {
-      const first = await byBody.get({ generationId, bodySha256 })
-      if (!first) return false
-      if (first.id !== id) await atomically([bind(repeated, { generationId, bodySha256, receivedAt })])
-      return true
+    /** Counts a callback whose body was received before. */
+    callbackRepeated: async (generationId: string, { bodySha256, receivedAt }: CallbackEvidence) => {
+      await atomically([bind(repeated, { generationId, bodySha256, receivedAt })])
     },
 
     /** Whether a delivery is kept, or was counted, although whoever wrote that never heard so. */
@@ -277,11 +280,17 @@ export function settling({ db, atomically }: LedgerDriver) {
   }
 }
 
-const decidedBy = ({ generation }: Known, decision: Decision) => {
+/** The first images of a generation are all still to be copied: its archive status needs no deriving. */
+const opensArchive = ({ images }: Known, { offers }: Decision) =>
+  images.length === 0 && offers.some(({ contradicts }) => !contradicts)
+
+const decidedBy = (known: Known, decision: Decision) => {
+  const { generation } = known
   const { next, at } = decision
   return bind(decided, {
     ...next,
     at,
+    opens: opensArchive(known, decision) ? 1 : 0,
     isNews: isNews(generation, decision) ? 1 : 0,
     id: generation.id,
     version: generation.version,
@@ -303,37 +312,42 @@ function isNews(generation: Settled, { next, callback, report, offers, lost, unn
 function consequences(known: Known, decision: Decision): Bound[] {
   const { generation } = known
   const { at, road, callback, report } = decision
-  const common = { generationId: generation.id, at, road }
+  const generationId = generation.id
   const list: Bound[] = []
-  if (callback) list.push(bind(kept, { ...common, ...callback }))
+  if (callback) {
+    const { id, body, bodySha256, decision: what } = callback
+    list.push(bind(kept, { generationId, at, id, body, bodySha256, decision: what }))
+  }
   if (report)
     list.push(
       bind(reported, {
-        ...common,
+        generationId,
+        at,
+        road,
         value: report.value === undefined ? null : JSON.stringify(report.value),
         verdict: report.verdict,
         callbackId: callback?.id ?? null,
       }),
     )
-  if (decision.events.length > 0) list.push(bind(noted, { ...common, events: JSON.stringify(decision.events) }))
+  if (decision.events.length > 0) list.push(bind(noted, { generationId, at, events: JSON.stringify(decision.events) }))
   if (decision.unnamed && known.offers.some(isStandingOutput))
-    list.push(bind(unnamed, { ...common, urls: JSON.stringify(decision.unnamed.map(({ url }) => url)) }))
-  return [...list, ...imageConsequences(known, decision, common)]
+    list.push(bind(unnamed, { generationId, urls: JSON.stringify(decision.unnamed.map(({ url }) => url)) }))
+  return [...list, ...imageConsequences(known, decision)]
 }
 
-function imageConsequences(
-  { generation: { id }, ...known }: Known,
-  { at, road, ...decision }: Decision,
-  common: object,
-) {
+function imageConsequences(known: Known, decision: Decision) {
+  const { id: generationId } = known.generation
+  const { at, road } = decision
   const list: Bound[] = []
   const offered = decision.offers.filter(({ contradicts }) => !contradicts)
-  if (decision.offers.length > 0) list.push(bind(offeredPlaces, { ...common, offers: JSON.stringify(decision.offers) }))
-  if (offered.length > 0) list.push(bind(offeredImages, { ...common, images: JSON.stringify(soonestOfEach(offered)) }))
-  if (decision.lost.length > 0) list.push(bind(parkedLost, { ...common, lost: JSON.stringify(decision.lost) }))
-  if (offered.length + decision.lost.length > 0) list.push(bind(deriveArchive, { id, now: at }))
-  if (offered.length > 0) list.push(bind(noteTaken, { generationId: id, at }))
-  if (decision.lost.length > 0) list.push(...forgetSecrets(id, known.offers))
+  if (decision.offers.length > 0)
+    list.push(bind(offeredPlaces, { generationId, at, road, offers: JSON.stringify(decision.offers) }))
+  if (offered.length > 0)
+    list.push(bind(offeredImages, { generationId, at, images: JSON.stringify(soonestOfEach(offered)) }))
+  if (decision.lost.length > 0) list.push(bind(parkedLost, { generationId, lost: JSON.stringify(decision.lost) }))
+  if (offered.length + decision.lost.length > 0 && !opensArchive(known, decision))
+    list.push(bind(deriveArchive, { id: generationId, now: at }), bind(noteTaken, { generationId, at }))
+  if (decision.lost.length > 0) list.push(...forgetSecrets(generationId, known.offers))
   if (road === 'reply') list.push(bind(openGate, {}))
   return list
 }

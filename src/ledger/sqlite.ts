@@ -14,19 +14,12 @@ import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
-import { LedgerUnavailable } from '../errors.ts'
+import { groupCommit, isBusy } from './group-commit.ts'
 import * as schema from './schema.ts'
-import type { Atomically, Bound, RowsOf } from './statement.ts'
+import type { Atomically } from './statement.ts'
+import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './writer.node.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url))
-
-/** How long a start waits for somebody else's write to end: a backup, a shell. Nobody waits for us yet. */
-const START_BUSY_MS = 5000
-/** How long a list waits for somebody else's write to end. A callback has 2 s to be answered. */
-const BUSY_MS = 1000
-const BUSY_RETRY_MS = 20
-/** Lists that share one transaction at most: it bounds how long the event loop stands still. */
-const MOST_LISTS = 256
 
 /** Another process holds this database. */
 export class LedgerInUse extends Error {
@@ -35,26 +28,28 @@ export class LedgerInUse extends Error {
 
 /**
  * Opens, locks and migrates the ledger at `path`. One process at a time: the lock is a transaction held on
- * `<path>.lock`, which the kernel frees when the process dies.
+ * `<path>.lock`, which the kernel frees when the process dies. `writer` says who writes it from then on: by default the
+ * connection that reads it, too.
  * @throws LedgerInUse
  */
-export function openSqlite(path: string) {
+export function openSqlite(
+  path: string,
+  writer: (path: string, client: Database.Database) => Writer = (_path, client) => writerHere(client),
+) {
   mkdirSync(dirname(path), { recursive: true })
   // The same file by another name is the same database.
   const lock = holdLock(existsSync(path) ? realpathSync(path) : path)
-  const client = new Database(path, { timeout: START_BUSY_MS })
-  client.pragma('journal_mode = WAL')
-  client.pragma('synchronous = FULL')
-  // Else what a row forgets, the secrets of a link, stays readable in the free space of the file.
-  client.pragma('secure_delete = ON')
+  const client = openForWriting(path)
   const db = drizzle(client, { schema })
   migrate(db, { migrationsFolder: MIGRATIONS })
   // A busy timeout would block the event loop; from here on the group commit waits by timer instead.
   client.pragma('busy_timeout = 0')
+  const { run, close } = writer(path, client)
   return {
     db,
-    atomically: groupCommit(client),
-    close: () => {
+    atomically: groupCommit(run),
+    close: async () => {
+      await close()
       client.close()
       lock.close()
     },
@@ -109,7 +104,7 @@ export function buildSqlite(path: string) {
     migrate(db, { migrationsFolder: MIGRATIONS })
     return {
       db,
-      atomically: groupCommit(client),
+      atomically: groupCommit(writerHere(client).run),
       finish: () => {
         client.pragma('journal_mode = WAL')
         client.close()
@@ -157,93 +152,3 @@ function holdLock(path: string) {
     throw isBusy(cause) ? new LedgerInUse(`${path} is in use by another process`, { cause }) : cause
   }
 }
-
-interface Waiting {
-  list: readonly Bound[]
-  /** By the clock that nobody sets. */
-  since: number
-  resolve: (rows: never) => void
-  reject: (error: unknown) => void
-}
-
-/**
- * Lists that arrive in the same turn of the event loop share one BEGIN IMMEDIATE and one fsync; none is answered before
- * COMMIT returned. If anything throws, all is rolled back and each list runs again in a transaction of its own: no
- * savepoints, because SQLITE_FULL inside one rolls back the whole transaction.
- */
-function groupCommit(client: Database.Database): Atomically {
-  const run = runner(client)
-  let waiting: Waiting[] = []
-  let scheduled = false
-
-  const schedule = (delayMs: number) => {
-    if (scheduled || waiting.length === 0) return
-    scheduled = true
-    if (delayMs === 0) setImmediate(flush)
-    else setTimeout(flush, delayMs)
-  }
-  const flush = () => {
-    scheduled = false
-    const group = waiting.slice(0, MOST_LISTS)
-    waiting = waiting.slice(MOST_LISTS)
-    const busy = settleGroup(run, group)
-    waiting = [...busy, ...waiting]
-    schedule(busy.length > 0 ? BUSY_RETRY_MS : 0)
-  }
-  return <const List extends readonly Bound[]>(list: List) =>
-    new Promise<RowsOf<List>>((resolve, reject) => {
-      waiting.push({ list, since: performance.now(), resolve: resolve, reject })
-      schedule(0)
-    })
-}
-
-type Run = (lists: readonly (readonly Bound[])[]) => unknown[][][]
-
-/** Runs the group, answers what can be answered, and returns what still waits for the lock. */
-function settleGroup(run: Run, group: Waiting[]): Waiting[] {
-  try {
-    const rows = run(group.map(({ list }) => list))
-    group.forEach((one, n) => one.resolve(rows[n] as never))
-    return []
-  } catch (error) {
-    if (isBusy(error)) return group.filter((one) => !givenUp(one, error))
-    const [only, ...others] = group
-    if (only && others.length === 0) only.reject(isUnavailable(error) ? new LedgerUnavailable(error) : error)
-    return others.length === 0 ? [] : group.flatMap((one) => settleGroup(run, [one]))
-  }
-}
-
-function givenUp(one: Waiting, error: unknown) {
-  if (performance.now() - one.since < BUSY_MS) return false
-  one.reject(new LedgerUnavailable(error))
-  return true
-}
-
-function runner(client: Database.Database): Run {
-  const prepared = new Map<string, Database.Statement>()
-  const begin = client.prepare('begin immediate')
-  const commit = client.prepare('commit')
-  const rollback = client.prepare('rollback')
-  const runOne = ({ statement, params }: Bound) => {
-    const known = prepared.get(statement.sql) ?? client.prepare(statement.sql)
-    prepared.set(statement.sql, known)
-    if (known.reader) return known.all(params)
-    known.run(params)
-    return []
-  }
-  return (lists) => {
-    begin.run()
-    try {
-      const rows = lists.map((list) => list.map(runOne))
-      commit.run()
-      return rows
-    } catch (error) {
-      if (client.inTransaction) rollback.run()
-      throw error
-    }
-  }
-}
-
-const codeOf = (error: unknown) => (error instanceof Database.SqliteError ? error.code : '')
-const isBusy = (error: unknown) => /^SQLITE_(?:BUSY|LOCKED)/u.test(codeOf(error))
-const isUnavailable = (error: unknown) => /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOMEM|PERM)/u.test(codeOf(error))

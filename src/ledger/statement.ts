@@ -1,4 +1,4 @@
-import { fillPlaceholders, type Placeholder, type SQLWrapper, sql } from 'drizzle-orm'
+import { is, Placeholder, type SQLWrapper, sql } from 'drizzle-orm'
 import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
 
 /** A statement compiled once; `values` fill its placeholders. */
@@ -32,7 +32,18 @@ const dialect = new SQLiteSyncDialect()
 /** Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of `Values`. */
 export function statement<Values extends object, Row = never>(query: SQLWrapper): Statement<Values, Row> {
   const { sql: text, params } = dialect.sqlToQuery(query.getSQL())
-  return { sql: text, bind: (values) => fillPlaceholders(params, values as Record<string, unknown>) }
+  const fillers = params.map(filler)
+  return { sql: text, bind: (values) => fillers.map((fill) => fill(values as Record<string, unknown>)) }
+}
+
+/** drizzle's own fillPlaceholders finds out anew at every call what each parameter is. */
+function filler(param: unknown): (values: Record<string, unknown>) => unknown {
+  if (!is(param, Placeholder)) return () => param
+  const { name } = param
+  return (values) => {
+    if (!(name in values)) throw new Error(`no value was given for "${name}"`)
+    return values[name]
+  }
 }
 
 export const bind = <Values extends object, Row>(to: Statement<Values, Row>, values: Values): Bound<Row> => ({

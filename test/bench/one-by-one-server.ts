@@ -6,6 +6,7 @@ import { watchHealth } from '../../src/health.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { openSqlite } from '../../src/ledger/sqlite.ts'
+import { writerThread } from '../../src/ledger/writer.node.ts'
 import type { Atomically } from '../../src/ledger/statement.ts'
 import { macs } from '../../src/mac.ts'
 import { diskStore } from '../../src/objects/disk.ts'
@@ -22,7 +23,7 @@ const config = readConfig({
   CALLBACK_SECRETS: SECRET,
   API_TOKENS: `bench:admin:${TOKEN}`,
 })
-const sqlite = openSqlite(config.databasePath)
+const sqlite = openSqlite(config.databasePath, writerThread)
 let last: Promise<unknown> = Promise.resolve()
 const atomically: Atomically = (list) => {
   const written = last.then(() => sqlite.atomically(list))

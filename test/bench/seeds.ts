@@ -165,7 +165,7 @@ async function seeded(make: (write: (rows: Written) => void) => void) {
   })
   db.$client.exec('commit')
   // Closing checkpoints: the file is whole by itself, and can be copied.
-  close()
+  await close()
   return path
 }
 

@@ -21,8 +21,8 @@ function ledger() {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   const path = join(directory, 'ledger.db')
   const opened = openSqlite(path)
-  onTestFinished(() => {
-    opened.close()
+  onTestFinished(async () => {
+    await opened.close()
     rmSync(directory, { recursive: true })
   })
   const rows = async () => (await opened.atomically([bind(all, {})]))[0]
@@ -110,13 +110,13 @@ it('says that it cannot be written when the disk is full, keeps nothing, and wri
   await atomically([bind(big, { id: 'a' })])
 })
 
-it('refuses a second opening of the same ledger, and opens once the first is closed', () => {
+it('refuses a second opening of the same ledger, and opens once the first is closed', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   const path = join(directory, 'ledger.db')
   const first = openSqlite(path)
   expect(() => openSqlite(path)).toThrow(LedgerInUse)
-  first.close()
-  openSqlite(path).close()
+  await first.close()
+  await openSqlite(path).close()
   rmSync(directory, { recursive: true })
 })
 

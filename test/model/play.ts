@@ -48,7 +48,7 @@ export async function play(steps: readonly Step[]) {
     for (const step of steps) await run.step(step)
     await run.end()
   } finally {
-    run.here.driver.close()
+    await run.here.driver.close()
   }
 }
 
@@ -357,9 +357,7 @@ class Play {
     },
     refusedForNow: (args) => this.noteRefused(args),
     recovered: ([id]) => this.noteRecovered(id),
-    callbackRepeated: ([, { bodySha256 }], wasRepeated) => {
-      if (wasRepeated) this.noteRepeated(bodySha256)
-    },
+    callbackRepeated: ([, { bodySha256 }]) => this.noteRepeated(bodySha256),
     settled: (args, won) => {
       if (won) this.noteSettled(args)
     },

@@ -19,7 +19,11 @@ it('loses nothing that it answered, and does nothing twice, however often it is 
 /** The answer is sent before the commit; and the commit takes so long that a kill falls between them. */
 const ANSWERS_FIRST: Break[] = [
   { file: 'http/callbacks.ts', from: 'await receive(deps, id, body)', to: 'void receive(deps, id, body)' },
-  { file: 'ledger/sqlite.ts', from: 'setImmediate(flush)', to: 'setTimeout(flush, 300)' },
+  {
+    file: 'ledger/group-commit.ts',
+    from: 'setImmediate(() => void flush())',
+    to: 'setTimeout(() => void flush(), 300)',
+  },
 ]
 
 it('would lose callbacks in the same kills if they were answered before they are kept', async ({ bench }) => {

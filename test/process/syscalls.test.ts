@@ -60,8 +60,11 @@ it('writes the 200 of a callback to its socket only after the fdatasync that hol
 }, 60_000)
 
 it.for<[string, Break]>([
-  ['synchronous is OFF', { file: 'ledger/sqlite.ts', from: "'synchronous = FULL'", to: "'synchronous = OFF'" }],
-  ['synchronous is NORMAL', { file: 'ledger/sqlite.ts', from: "'synchronous = FULL'", to: "'synchronous = NORMAL'" }],
+  ['synchronous is OFF', { file: 'ledger/writer.node.ts', from: "'synchronous = FULL'", to: "'synchronous = OFF'" }],
+  [
+    'synchronous is NORMAL',
+    { file: 'ledger/writer.node.ts', from: "'synchronous = FULL'", to: "'synchronous = NORMAL'" },
+  ],
   ['the answer does not wait', { file: 'http/callbacks.ts', from: 'await receive(', to: 'void receive(' }],
 ])('would be seen to answer too early where %s', { timeout: 60_000 }, async ([, change], { bench, skip }) => {
   const found = await disorders(bench, change)
