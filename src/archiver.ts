@@ -40,6 +40,8 @@ export function createArchiver(deps: Deps, copy = archiveImage) {
   }
   return {
     fill,
+    /** Whether further images would have to wait. */
+    isFull: () => underWay.size >= deps.config.archiveConcurrency,
     /** Copies until nothing is due any more, or `most` images were tried. Returns how many. */
     drain: async (most: number) => {
       for (let tried = 0; ;) {

@@ -12,6 +12,8 @@ const CLOCK_EVERY_MS = 1000
 const SET_BACK_MS = 2000
 const FETCHES_AT_ONCE = 8
 const RECORDS_AT_ONCE = 8
+/** Links die, records do not: while images fill every slot, they come first. */
+const RECORDS_BESIDE_IMAGES = 1
 const REST_MS = 1000
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
@@ -31,7 +33,10 @@ export function startLoop(deps: Deps): Loop {
     once(() => sendHeld(deps), failed('sending what is held')),
     once(() => reconcileDue(deps, FETCHES_AT_ONCE), failed('asking for results')),
     once(() => archiver.fill(Infinity), failed('claiming images')),
-    once(() => recordDue(deps, RECORDS_AT_ONCE), failed('writing records')),
+    once(
+      () => recordDue(deps, archiver.isFull() ? RECORDS_BESIDE_IMAGES : RECORDS_AT_ONCE),
+      failed('writing records'),
+    ),
   ]
   const expire = once(() => expireOverdue(deps), failed('ending what is overdue'))
   const followClock = once(clockFollower(deps), failed('following the clock'))

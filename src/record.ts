@@ -15,11 +15,9 @@ export async function recordDue(deps: Deps, limit: number) {
 }
 
 async function writeRecord(deps: Deps, id: string) {
-  // First the version, then what it stands for: whatever changes in between makes the record owed again.
-  const version = (await deps.ledger.generationRow(id))?.version
   const record = await recordOf(deps, id)
-  if (!record || version === undefined) throw new Error(`the generation ${id} owes a record and is gone`)
-  const { key, bytes, ...about } = record
+  if (!record) throw new Error(`the generation ${id} owes a record and is gone`)
+  const { key, bytes, version, ...about } = record
   try {
     await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
   } catch (error) {
@@ -34,7 +32,10 @@ async function writeRecord(deps: Deps, id: string) {
 /** A record has no deadline: it is tried again every 15 s, scaled like all retries. */
 const RETRY_ROUND = 5
 
-/** The record of a generation as it stands, and where it belongs; null where the ledger has none of this id. */
+/**
+ * The record of a generation as it stands, and where it belongs; null where the ledger has none of this id. Its version is
+ * read before anything that it stands for: whatever changes in between makes another record owed.
+ */
 export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
   const whole = await ledger.generation(id)
   if (!whole) return null
@@ -42,6 +43,7 @@ export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
   const bytes = new TextEncoder().encode(text)
   return {
     key: recordKey(id, whole.generation.requestedAt),
+    version: whole.generation.version,
     bytes,
     sha256: createHash('sha256').update(bytes).digest('hex'),
     contentType: 'application/json',

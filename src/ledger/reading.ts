@@ -53,18 +53,24 @@ export function reading({ db }: LedgerDriver) {
     .where(eq(images.status, 'pending'))
     .prepare()
 
+  const theirs = sql`(select value from json_each(${value('ids')}))`
+  const imagesOf = db
+    .select()
+    .from(images)
+    .where(inArray(images.generationId, theirs))
+    .orderBy(asc(images.source), asc(images.position))
+    .prepare()
+  const reportsOf = db
+    .select()
+    .from(nsfwReports)
+    .where(inArray(nsfwReports.generationId, theirs))
+    .orderBy(asc(nsfwReports.id))
+    .prepare()
+
   const whole = async (rows: GenerationRow[]): Promise<WholeGeneration[]> => {
-    const ids = sql`(select value from json_each(${JSON.stringify(rows.map(({ id }) => id))}))`
-    const theirImages = await db
-      .select()
-      .from(images)
-      .where(inArray(images.generationId, ids))
-      .orderBy(asc(images.source), asc(images.position))
-    const theirReports = await db
-      .select()
-      .from(nsfwReports)
-      .where(inArray(nsfwReports.generationId, ids))
-      .orderBy(asc(nsfwReports.id))
+    const ids = JSON.stringify(rows.map(({ id }) => id))
+    const theirImages = await imagesOf.all({ ids })
+    const theirReports = await reportsOf.all({ ids })
     return rows.map((generation) => ({
       generation,
       images: theirImages.filter(({ generationId }) => generationId === generation.id),

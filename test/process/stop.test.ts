@@ -4,8 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
 import { it } from './bench.ts'
-import { ask, isArchived, shown, submitted, untilShown } from './client.ts'
-import { type Program, until } from './program.ts'
+import { builtCli } from './built.ts'
+import { ask, inpaint, isArchived, post, shown, submitted, untilShown } from './client.ts'
+import { type Program, start, until } from './program.ts'
 
 const readiness = async (program: Program) => {
   const response = await ask(program, '/readyz')
@@ -129,6 +130,31 @@ it.concurrent(
     const again = await bench.start(here.settings)
 
     expect((await shown(again, job.trackId)).status).toBe('unconfirmed')
+    expect(provider.submissions).toHaveLength(1)
+  },
+)
+
+it.concurrent(
+  'ends with its writing thread, rather than go on without it, and the next start has all that was answered',
+  async ({ bench }) => {
+    const provider = await bench.standIn()
+    const { settings } = await bench.home(provider.settings())
+    const cli = await builtCli({
+      file: 'ledger/writer.node.ts',
+      from: 'statements.push(...task.added)',
+      to: "if (JSON.stringify(task).includes('a fault of ours')) throw new Error('met'); statements.push(...task.added)",
+    })
+    const program = await start(settings, cli)
+    bench.after(program.kill)
+    const { id } = await submitted(program)
+
+    const unanswered = post(program, inpaint({ prompt: 'a fault of ours' })).catch(() => 'unanswered')
+    const { code } = await program.ended
+
+    expect([code, await unanswered]).toEqual([1, 'unanswered'])
+    expect(program.lines.join('\n')).toContain('Error: met')
+    const again = await bench.start(settings)
+    expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
     expect(provider.submissions).toHaveLength(1)
   },
 )
