@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // Half of the time is spent waiting for processes, and vitest itself would run one file at a time on two cores.
+    maxWorkers: 2,
     projects: [
       { extends: true, test: { name: 'node', include: ['test/**/*.test.ts'] } },
       { extends: true, test: { name: 'd1', include: OVER_D1, globalSetup: 'test/d1-setup.ts' } },

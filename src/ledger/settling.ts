@@ -1,4 +1,4 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, sql, type SQL } from 'drizzle-orm'
 import type { ImageSource, NsfwVerdict, OfferedImage, Road } from '../generation.ts'
 import { hostOf } from '../net/host.ts'
 import { deriveArchive, forgetSecrets } from './image-ends.ts'
@@ -87,7 +87,8 @@ export interface Decision {
 /** Bodies kept whole for one generation; of further ones only hash and time. */
 const MOST_BODIES = 20
 
-const decided = statement<Record<string, unknown>, { id: string }>(sql`
+const decision = (archive: SQL) =>
+  statement<Record<string, unknown>, { id: string }>(sql`
   update generations set version = version + 1, fetch_leased_until = null,
     status = ${value('status')}, provider_id = ${value('providerId')}, finished_at = ${value('finishedAt')},
     generation_time_s = ${value('generationTimeS')}, eta_s = ${value('etaS')}, seed = ${value('seed')},
@@ -95,12 +96,15 @@ const decided = statement<Record<string, unknown>, { id: string }>(sql`
     failure_code = ${value('failureCode')}, failure_message = ${value('failureMessage')},
     nsfw_verdict = ${value('nsfwVerdict')}, nsfw_disputed = ${value('nsfwDisputed')},
     fetch_due_at = ${value('fetchDueAt')}, fetches = ${value('fetches')}, fetch_owed = ${value('fetchOwed')},
-    archive_status = iif(${value('opens')}, 'pending', archive_status),
-    record_due_at = case
-      when ${value('opens')} then null
-      when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
-      else record_due_at end
+    ${archive}
   where id = ${value('id')} and version = ${value('version')} returning id`)
+
+const decided = decision(sql`record_due_at = case
+  when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
+  else record_due_at end`)
+
+/** The first images of a generation are all still to be copied: its archive status needs no deriving. */
+const decidedToCopy = decision(sql`archive_status = 'pending', record_due_at = null`)
 
 const adopted = statement<{ id: string; requestedAt: number }>(sql`
   insert into generations (id, status, requested_at) values (${value('id')}, 'unconfirmed', ${value('requestedAt')})
@@ -280,17 +284,15 @@ export function settling({ db, atomically }: LedgerDriver) {
   }
 }
 
-/** The first images of a generation are all still to be copied: its archive status needs no deriving. */
 const opensArchive = ({ images }: Known, { offers }: Decision) =>
   images.length === 0 && offers.some(({ contradicts }) => !contradicts)
 
 const decidedBy = (known: Known, decision: Decision) => {
   const { generation } = known
   const { next, at } = decision
-  return bind(decided, {
+  return bind(opensArchive(known, decision) ? decidedToCopy : decided, {
     ...next,
     at,
-    opens: opensArchive(known, decision) ? 1 : 0,
     isNews: isNews(generation, decision) ? 1 : 0,
     id: generation.id,
     version: generation.version,

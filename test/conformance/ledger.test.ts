@@ -248,7 +248,7 @@ describe.runIf(onD1)('in D1', () => {
       archive: await cost(() => archiveDue(here.deps, 1)),
     }
 
-    expect(costs).toEqual({ submit: 6, callback: 3, repeated: 3, archive: 5 })
+    expect(costs).toEqual({ submit: 6, callback: 2, repeated: 2, archive: 5 })
     const statements = here.requests.flatMap((request) => request.statements)
     expect(Math.max(...statements.map(({ params }) => params.length))).toBeLessThanOrEqual(100)
     expect(Math.max(...statements.map(({ sql }) => sql.length))).toBeLessThan(100_000)
