@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
-import { absent, offered } from './archiving.ts'
-import { LINK, png, type World, world } from './world.ts'
+import { ImageFailure } from '../src/errors.ts'
+import { absent, HOUR, offered } from './archiving.ts'
+import { happened, LINK, png, shown, type World, world } from './world.ts'
 
 const GENERATIONS = 20
 /** As many as one message may name. */
@@ -10,20 +11,21 @@ const HOSTS = 6
 const SLOTS = 16
 const DEAD = 'dead.example.net'
 
-/** A thousand links, all due, of which each dies at a time of its own; those of one host show nothing. */
-async function backlog(here: World) {
-  const start = here.clock.now
+/** Links of which each dies at a time of its own; those of one host show nothing. */
+async function backlog(here: World, { generations, everySeconds }: { generations: number; everySeconds: number }) {
+  const [start, count] = [here.clock.now / 1000, generations * IMAGES]
   const links: string[] = []
-  for (let n = 0; n < GENERATIONS; n++) {
+  const ids: string[] = []
+  for (let n = 0; n < generations; n++) {
     const output = Array.from({ length: IMAGES }, (_, position) => {
-      const nth = ((n * IMAGES + position) * 7919) % (GENERATIONS * IMAGES)
+      const nth = ((n * IMAGES + position) * 7919) % count
       const host = nth % HOSTS === 0 ? DEAD : `host-${nth % HOSTS}.example.net`
-      return `https://${host}/${nth}.png?Expires=${start / 1000 + 3600 + nth}`
+      return `https://${host}/${nth}.png?Expires=${start + HOUR + nth * everySeconds}`
     })
     links.push(...output)
-    await offered(here, { output })
+    ids.push(await offered(here, { output }))
   }
-  return links
+  return { links, ids }
 }
 
 const diesAt = (link: string) => Number(new URL(link).searchParams.get('Expires'))
@@ -32,7 +34,7 @@ const isDead = (link: string) => new URL(link).host === DEAD
 it('copies first what dies first of a thousand that are due, though one host is dead, and names what it could not save', async () => {
   const here = world({ ARCHIVE_CONCURRENCY: String(SLOTS) })
   const picture = await png('red')
-  const links = await backlog(here)
+  const { links } = await backlog(here, { generations: GENERATIONS, everySeconds: 1 })
   for (const link of links) if (!isDead(link)) here.cdn.pages.set(link, picture)
 
   while (here.cdn.gets.length < links.length) await archiveDue(here.deps, SLOTS)
@@ -57,6 +59,72 @@ it('copies first what dies first of a thousand that are due, though one host is 
     links.length - dead,
   )
 }, 120_000)
+
+/** Each link as its host shows it, until it dies; the dead host shows none. */
+async function showUntilTheyDie(here: World, links: string[]) {
+  const picture = await png('red')
+  const noWay = new ImageFailure('unreachable', 'No way to the host.')
+  const gone = new ImageFailure('not_found', 'The host answered 403.')
+  for (const link of links) {
+    const show = () => (isLiving(here, link) ? Promise.resolve(picture) : Promise.reject(gone))
+    here.cdn.pages.set(link, isDead(link) ? noWay : show)
+  }
+}
+
+const isLiving = ({ clock }: World, link: string) => diesAt(link) * 1000 > clock.now
+
+/** Every claim takes a second. Returns how many it took until nothing is pending of any host that answers. */
+async function secondsUntilCopied(here: World) {
+  const open = here.sqlite.db.$client
+    .prepare("select count(*) from images where status = 'pending' and host <> ?")
+    .pluck()
+  for (let seconds = 0; ; seconds++) {
+    if (open.get(DEAD) === 0) return seconds
+    await archiveDue(here.deps, SLOTS)
+    here.clock.advance(1)
+  }
+}
+
+const count = <T>(all: T[], name: (one: T) => string) => {
+  const counts: Record<string, number> = {}
+  for (const one of all) counts[name(one)] = (counts[name(one)] ?? 0) + 1
+  return counts
+}
+
+it('after an outage of hours in which links died, copies all that still live, and names each that it could not save', async () => {
+  const here = world({ ARCHIVE_CONCURRENCY: String(SLOTS) })
+  const { links, ids } = await backlog(here, { generations: 60, everySeconds: 12 })
+  await showUntilTheyDie(here, links)
+  here.clock.advance(5 * HOUR)
+  await here.restart()
+  const living = links.filter((link) => !isDead(link) && isLiving(here, link))
+
+  const seconds = await secondsUntilCopied(here)
+  const order = [...new Set(here.cdn.gets)].filter((link) => living.includes(link))
+  here.clock.advance(24 * HOUR)
+  while ((await archiveDue(here.deps, SLOTS)) > 0);
+
+  const images = (await Promise.all(ids.map((id) => shown(here, id)))).flatMap((generation) => generation.images)
+  const saved = images.filter(({ status }) => status === 'archived').map(({ source_url }) => source_url)
+  expect(saved.toSorted()).toEqual(living.toSorted())
+  expect(outOfOrder(order.map(diesAt))).toBeLessThanOrEqual(SLOTS)
+  // Half of the slots at most are the dead host's, and each claim fills the others.
+  expect(seconds).toBeLessThanOrEqual(links.filter((link) => !isDead(link)).length / (SLOTS / 2))
+  const lost = links.filter((link) => !living.includes(link))
+  const reasons = { unreachable: lost.filter(isDead).length, not_found: lost.filter((link) => !isDead(link)).length }
+  expect(Math.min(...Object.values(reasons))).toBeGreaterThan(400)
+  expect(
+    count(
+      images.filter(({ status }) => status === 'lost'),
+      ({ failure }) => failure?.code ?? 'none',
+    ),
+  ).toEqual(reasons)
+  expect(count(await losses(here, ids), ({ code }) => String(code))).toEqual(reasons)
+}, 120_000)
+
+/** What the timelines tell of what could not be saved. */
+const losses = async (here: World, ids: string[]) =>
+  (await Promise.all(ids.map((id) => happened(here, id, 'lost')))).flat() as { code?: unknown }[]
 
 it('lets an image that only waits for the download of another wait with it', async () => {
   const here = world()

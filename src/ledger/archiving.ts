@@ -1,4 +1,4 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, type SQL, sql } from 'drizzle-orm'
 import type { ImageFailure } from '../errors.ts'
 import type { ImageSource } from '../generation.ts'
 import { hostOf } from '../net/host.ts'
@@ -89,22 +89,31 @@ const hosts = sql`hosts(host) as (
 
 const room = sql`${value('perHost')} - coalesce((select value from json_each(${value('busy')}) where key = hosts.host), 0)`
 
+/** Of one host, and no more than it may hold at all: those that die first. */
+const firstOfHost = (when: SQL) => sql`
+  select rowid from (
+    select rowid from images where host = hosts.host and ${READY} and ${when} and ${isFree} and ${hasPlaceOfItsOwn}
+    order by expires_at limit ${value('perHost')})`
+
+const isAlive = sql`expires_at > ${value('now')}`
+const isDead = sql`expires_at <= ${value('now')}`
+
 /**
  * Leases the images whose links die first, no more of one host than it may hold, and none that only waits for what
- * another brings. However much waits or belongs to a host that is full, only the first of each host are looked at.
+ * another brings. A link that has died has time: those that still live go before its last try. However much waits or
+ * belongs to a host that is full, only the first of each host are looked at.
  */
 const claim = statement<Record<string, unknown>, Record<string, unknown>>(sql`
   update images set leased_until = ${value('leasedUntil')}, attempts = attempts + 1
   where rowid in (
     with recursive ${hosts}
     select id from (
-      select one.rowid as id, one.expires_at, ${room} as room,
-        row_number() over (partition by hosts.host order by one.expires_at, one.rowid) as nth
+      select one.rowid as id, ${isDead} as is_dead, one.expires_at, ${room} as room,
+        row_number() over (partition by hosts.host order by ${isDead}, one.expires_at, one.rowid) as nth
       from hosts cross join images one on one.rowid in (
-        select rowid from images where host = hosts.host and ${READY} and ${isFree} and ${hasPlaceOfItsOwn}
-        order by expires_at limit ${value('perHost')}))
+        ${firstOfHost(isAlive)} union all ${firstOfHost(isDead)} limit ${value('perHost')}))
     where nth <= room
-    order by expires_at limit ${value('limit')})
+    order by is_dead, expires_at limit ${value('limit')})
   returning generation_id, source, position, host, attempts, fresh_links_asked, coalesce(bytes, 0) as bytes,
     (select provider_id from generations where id = images.generation_id) as provider_id`)
 
