@@ -1,7 +1,10 @@
 import { expect, it } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
+import { complete } from '../src/completeness.ts'
 import { ImageFailure } from '../src/errors.ts'
+import { firstIdAt } from '../src/uuid.ts'
 import { absent, HOUR, offered } from './archiving.ts'
+import { audited } from './auditing.ts'
 import { happened, LINK, png, shown, type World, world } from './world.ts'
 
 const GENERATIONS = 20
@@ -126,6 +129,38 @@ it('after an outage of hours in which links died, copies all that still live, an
 const losses = async (here: World, ids: string[]) =>
   (await Promise.all(ids.map((id) => happened(here, id, 'lost')))).flat() as { code?: unknown }[]
 
+it('records how long each link had still to live when its image was saved, and reports it', async () => {
+  const here = world({ ARCHIVE_CONCURRENCY: String(SLOTS) })
+  const { links, ids } = await backlog(here, { generations: 1, everySeconds: 60 })
+  const picture = await png('red')
+  for (const link of links) here.cdn.pages.set(link, picture)
+
+  while ((await archiveDue(here.deps, SLOTS)) > 0) here.clock.advance(HOUR)
+
+  const saved = (await happened(here, ids[0] ?? '', 'archived')) as { at: string; position: number }[]
+  const left = saved.map(({ at, position }) => diesAt(links[position] ?? '') * 1000 - Date.parse(at))
+  const recorded = here.sqlite.db.$client.prepare('select margin_ms from images').pluck().all() as number[]
+  expect(recorded.toSorted(ascending)).toEqual(left.toSorted(ascending))
+  const late = left.filter((ms) => ms <= 0).length
+  expect(late).toBeGreaterThan(0)
+  expect((await report(here)).marginMs).toMatchObject({ min: Math.min(...left), late })
+})
+
+const ascending = (a: number, b: number) => a - b
+
+const report = (here: World) =>
+  complete(
+    {
+      audit: audited(here).audit,
+      config: here.config,
+      now: () => here.clock.now,
+      found: () => undefined,
+      progress: () => undefined,
+      signal: new AbortController().signal,
+    },
+    { fromId: firstIdAt(0), beforeId: firstIdAt(Number.MAX_SAFE_INTEGER) },
+  )
+
 it('lets an image that only waits for the download of another wait with it', async () => {
   const here = world()
   here.cdn.pages.set(LINK, absent)
@@ -143,6 +178,6 @@ it('lets an image that only waits for the download of another wait with it', asy
 
 /** How far the place of any is from where it belongs. */
 function outOfOrder(times: number[]) {
-  const place = new Map(times.toSorted((a, b) => a - b).map((time, n) => [time, n]))
+  const place = new Map(times.toSorted(ascending).map((time, n) => [time, n]))
   return Math.max(...times.map((time, n) => Math.abs((place.get(time) ?? 0) - n)))
 }
