@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LedgerInUse, openSqlite } from '../../src/ledger/sqlite.ts'
 import { bind, statement, value } from '../../src/ledger/statement.ts'
 import { builtCli } from '../process/built.ts'
@@ -129,6 +129,27 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
     await atMost(1_000_000)
     await atomically([bind(big, { id: 'a' })])
   })
+})
+
+it('asks for the lock fifty times a second at most, however many lists wait for it', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
+  const path = join(directory, 'ledger.db')
+  const { atomically, db, close } = openSqlite(path)
+  const run = vi.spyOn(Object.getPrototypeOf(db.$client.prepare('commit')) as Database.Statement, 'run')
+  const other = new Database(path)
+  other.exec('begin immediate')
+  run.mockClear()
+  const lists = Array.from({ length: 1000 }, (_, id) => atomically([bind(beat, { id, at: 0 })]))
+  const results = await Promise.allSettled(lists)
+  const asked = (run.mock.contexts as Database.Statement[]).filter(({ source }) => source === 'begin immediate').length
+  run.mockRestore()
+  other.close()
+  await close()
+  rmSync(directory, { recursive: true })
+  expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(1000)
+  expect(asked).toBeGreaterThan(10)
+  // And once for each group that is given up.
+  expect(asked).toBeLessThanOrEqual(50 + 4)
 })
 
 it('refuses a second opening of the same ledger, and opens once the first is closed', async () => {

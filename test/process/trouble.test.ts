@@ -2,13 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
 import { type Bench, it } from './bench.ts'
-import { ask, inpaint, isArchived, post, shown, submitted, timeline, untilShown } from './client.ts'
+import { ask, inpaint, isArchived, isSettled, post, shown, submitted, timeline, untilShown } from './client.ts'
 import { pollLivez } from './livez.ts'
 import { type Program, until } from './program.ts'
-import type { Job, Script } from './stand-in.ts'
+import type { Delivery, Job, Script, StandIn } from './stand-in.ts'
 
 /** The provider accepts, and the test decides what happens then. */
 const accepts: Script = (job, answer, provider) => answer.json(provider.processing(job))
@@ -63,6 +64,73 @@ it('answers callbacks 503 within two seconds while the ledger is locked, and nev
   await untilShown(program, id, isArchived)
   expect(await readiness(program)).toMatchObject({ code: 200, ledger: 'ok' })
 })
+
+const LOCKED_MS = 4000
+
+/** A sender that comes again when Retry-After says so, until its callback is taken. Returns all its tries. */
+async function sendPatiently(provider: StandIn, job: Job) {
+  job.fetched = provider.success(job)
+  for (const tries: (Delivery & { tookMs: number })[] = []; ;) {
+    const asked = performance.now()
+    const delivery = await provider.call(job, job.fetched)
+    tries.push({ ...delivery, tookMs: performance.now() - asked })
+    if (delivery.status === 200) return tries
+    await delay(Number(delivery.retryAfter) * 1000)
+  }
+}
+
+/** How often each message was logged. */
+function countMessages(lines: string[]) {
+  const counts = new Map<string, number>()
+  for (const line of lines) {
+    const { message } = JSON.parse(line) as { message: string }
+    counts.set(message, (counts.get(message) ?? 0) + 1)
+  }
+  return counts
+}
+
+it('keeps and copies everything once although the ledger was locked for seconds, and says little of it meanwhile', async ({
+  bench,
+}) => {
+  const { here, provider, program } = await bench.service(accepts)
+  for (let n = 0; n < 30; n++) await submitted(program)
+  const [early, late] = [provider.submissions.slice(0, 6), provider.submissions.slice(6)]
+  provider.imageDelayMs = 500
+  await Promise.all(early.map((job) => provider.finish(job)))
+  await until(() => provider.gets.length > 0)
+  const blocker = new Database(here.database)
+  blocker.exec('begin immediate')
+  const [livez, linesBefore] = [pollLivez(program), program.lines.length]
+
+  const sent: Promise<(Delivery & { tookMs: number })[]>[] = []
+  for (const job of late) {
+    sent.push(sendPatiently(provider, job))
+    await delay(LOCKED_MS / late.length)
+  }
+  const whileLocked = await readiness(program)
+  const underWay = await Promise.all(early.map(({ trackId }) => shown(program, trackId)))
+  const saidWhileLocked = countMessages(program.lines.slice(linesBefore))
+  blocker.close()
+  const tries = await Promise.all(sent)
+  for (const { trackId } of provider.submissions) await untilShown(program, trackId, isSettled)
+
+  const refused = tries.flat().filter(({ status }) => status !== 200)
+  expect(refused.map(({ status, retryAfter }) => [status, retryAfter])).toEqual(refused.map(() => [503, '5']))
+  expect(refused.length).toBeGreaterThan(late.length / 2)
+  expect(Math.max(...refused.map(({ tookMs }) => tookMs))).toBeLessThan(2000)
+  expect(await livez.longestGapMs()).toBeLessThan(1000)
+  expect(whileLocked).toMatchObject({ code: 503, ledger: 'not writable' })
+  expect(underWay.map(({ archive_status }) => archive_status)).toEqual(early.map(() => 'pending'))
+  // One line for each callback that is refused; all other work waits for a second, and then rests for one.
+  saidWhileLocked.delete('The callback cannot be kept right now.')
+  expect([...saidWhileLocked.keys()]).toContain('asking for results failed')
+  expect(Math.max(...saidWhileLocked.values())).toBeLessThanOrEqual(1 + LOCKED_MS / 2000)
+  for (const { trackId } of provider.submissions) {
+    expect(await timeline(program, trackId, 'callback')).toMatchObject([{ detail: { count: 1 } }])
+    expect(await timeline(program, trackId, 'archived')).toHaveLength(2)
+  }
+  expect(new Set(provider.gets.map(({ url }) => url)).size).toBe(provider.gets.length)
+}, 60_000)
 
 it('submits nothing that it cannot write down', async ({ bench }) => {
   const { here, provider, program } = await bench.service(accepts)
