@@ -59,6 +59,12 @@ export async function idle({ db, clock }: World, step: number, atMost: number) {
 
 export const pauses = (at: number[]) => at.slice(1).map((one, n) => Math.round((one - (at[n] ?? 0)) * 1000) / 1000)
 
+/** How far the place of any is from where it belongs. */
+export function outOfOrder(times: number[]) {
+  const place = new Map(times.toSorted((a, b) => a - b).map((time, n) => [time, n]))
+  return Math.max(...times.map((time, n) => Math.abs((place.get(time) ?? 0) - n)))
+}
+
 export async function keys({ deps }: World) {
   const found: string[] = []
   for await (const { key } of deps.objects.list('')) found.push(key)

@@ -3,7 +3,7 @@ import { archiveDue } from '../src/archive.ts'
 import { complete } from '../src/completeness.ts'
 import { ImageFailure } from '../src/errors.ts'
 import { firstIdAt } from '../src/uuid.ts'
-import { absent, HOUR, offered } from './archiving.ts'
+import { absent, HOUR, offered, outOfOrder } from './archiving.ts'
 import { audited } from './auditing.ts'
 import { happened, LINK, png, shown, type World, world } from './world.ts'
 
@@ -175,9 +175,3 @@ it('lets an image that only waits for the download of another wait with it', asy
   await archiveDue(here.deps, SLOTS)
   expect(here.sqlite.db.$client.prepare("select count(*) from images where status = 'archived'").pluck().get()).toBe(2)
 })
-
-/** How far the place of any is from where it belongs. */
-function outOfOrder(times: number[]) {
-  const place = new Map(times.toSorted(ascending).map((time, n) => [time, n]))
-  return Math.max(...times.map((time, n) => Math.abs((place.get(time) ?? 0) - n)))
-}
