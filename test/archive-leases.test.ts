@@ -31,6 +31,19 @@ describe('many images', () => {
     expect(here.cdn.gets.slice(1)).toEqual([dying(LINK, 5), dying(OTHER_LINK, 60)])
   })
 
+  it('whose links still live go before those whose links have died, on the same host and on others', async () => {
+    const here = world()
+    const dying = (host: string, minutes: number) =>
+      `https://${host}.net/${minutes}.png?Expires=${Date.UTC(2026, 0, 31, 12, minutes) / 1000}`
+    const [dead, living, elsewhere] = [dying('one', 10), dying('one', 40), dying('other', 50)]
+    for (const link of [dead, living, elsewhere]) await offered(here, { output: [link] })
+
+    here.clock.advance(30 * 60)
+    for (let turn = 0; turn < 3; turn++) await archiveDue(here.deps, 1)
+
+    expect(here.cdn.gets).toEqual([living, elsewhere, dead])
+  })
+
   it('of one host hold at most half of the slots', async () => {
     const here = world({ ARCHIVE_CONCURRENCY: '8' })
     await offered(here, { output: Array.from({ length: 20 }, (_, n) => `https://slow.example.net/${n}.png`) })
