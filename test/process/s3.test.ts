@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect } from 'vitest'
 import { type Radosgw, radosgwInstalled, startRadosgw } from '../radosgw.ts'
 import { type Bench, it } from './bench.ts'
 import { Bucket, picturesInLedger, s3Settings } from './bucket.ts'
 import { ask, isArchived, isSettled, shown, type Shown, submitted, untilShown } from './client.ts'
+import { pollLivez } from './livez.ts'
 import { picture } from './picture.ts'
 import { type Program, type Settings, until } from './program.ts'
 import { type Script, sha256, type StandIn, usual } from './stand-in.ts'
@@ -15,6 +17,8 @@ const readiness = async (program: Program) => {
 const logged = ({ lines }: Program, level: string) =>
   lines.map((line) => JSON.parse(line) as { level: string; message: string }).filter((line) => line.level === level)
 
+const linesAbout = (lines: string[], text: string) => lines.filter((line) => line.includes(text)).length
+
 const hashesShown = ({ submissions }: StandIn) =>
   [...new Set(submissions.flatMap(({ pictures }) => pictures.map(sha256)))].toSorted()
 
@@ -23,6 +27,8 @@ const oftenTheSame: Script = (job, answer, provider) => {
   if (job.id % 5 === 0) job.pictures[0] = picture(1)
   return usual(job, answer, provider)
 }
+
+const OUTAGE_MS = 25_000
 
 const DYING = 'a link that dies in seconds'
 const DYING_MS = 8000
@@ -110,6 +116,38 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect(logged(program, 'error').map(({ message }) => message)).toEqual(['the object store does not answer'])
     expect(await readiness(program)).toMatchObject({ code: 200, objects: 'ok' })
   })
+
+  it('takes every callback and stays calm while the store is away for half a minute, then copies everything', async ({
+    bench,
+  }) => {
+    const settings = { ARCHIVE_CONCURRENCY: String(SLOTS), RETRY_BASE_SECONDS: '0.02' }
+    const { here, provider, program } = await service(bench, usual, settings)
+    const ids = (await submitMany(program, 10)).map(({ id }) => id)
+    for (const id of ids) await untilShown(program, id, isSettled)
+    const livez = pollLivez(program)
+
+    await radosgw.stopGateway()
+    const [downAt, linesBefore] = [Date.now(), program.lines.length]
+    while (Date.now() - downAt < OUTAGE_MS) {
+      ids.push((await submitted(program)).id)
+      await delay(200)
+    }
+    const state = await readiness(program)
+    const downloads = provider.gets.filter(({ at }) => at > downAt).length
+    const saidMeanwhile = linesAbout(program.lines.slice(linesBefore), 'the object store does not answer')
+    await radosgw.startGateway()
+    for (const id of ids) await untilShown(program, id, isSettled)
+
+    expect(state).toMatchObject({ code: 200, objects: expect.stringMatching(/^down since \d{4}-/u) as unknown })
+    expect(downloads).toBeGreaterThan(OUTAGE_MS / 2000)
+    expect(downloads).toBeLessThanOrEqual(OUTAGE_MS / 1000 + 1 + SLOTS)
+    expect(saidMeanwhile).toBe(1)
+    expect(provider.deliveries.map(({ status }) => status)).toEqual(ids.map(() => 200))
+    expect(await livez.longestGapMs()).toBeLessThan(1000)
+    const kept = await bucket.pictures()
+    expect(kept).toEqual(picturesInLedger(here.database))
+    expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
+  }, 90_000)
 
   it('copies links that die in seconds before those that live for days, once the store is back', async ({ bench }) => {
     const { here, provider, program } = await service(bench, dyingOrLasting, { ARCHIVE_CONCURRENCY: '2' })
