@@ -24,11 +24,14 @@ export function jsonLog({ level, secrets, now, write }: LogOptions): Log {
 
 function asJson(line: object) {
   try {
-    return JSON.stringify(line, readable)
+    // A replacer is called for every field, and most lines have nothing for it to do.
+    return Object.values(line).some(isObject) ? JSON.stringify(line, readable) : JSON.stringify(line)
   } catch {
     return null
   }
 }
+
+const isObject = (field: unknown) => (typeof field === 'object' && field !== null) || typeof field === 'bigint'
 
 /** Errors have no enumerable properties of their own: without this they would be logged as `{}`. */
 function readable(_key: string, field: unknown): unknown {

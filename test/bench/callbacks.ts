@@ -7,13 +7,15 @@ import { awaiting } from './seeds.ts'
 
 const CONNECTIONS = 64
 const CALLBACKS = 8000
+/** Sent before, and not counted: what a server does in its first second is compiling. */
+const WARM_UP = 4000
 const BODY_BYTES = 2048
 const IMAGE_BYTES = 200_000
 
 /** Distinct valid callbacks, each for a generation that waits for it: durable, MAC checked, parsed, settled. */
 export async function benchCallbacks(rounds: number) {
   const hosts = await loopbackHosts()
-  const { path, ids } = await awaiting(CALLBACKS)
+  const { path, ids } = await awaiting(WARM_UP + CALLBACKS)
   // Links at a host that takes connections and is silent: the archiver waits, and takes nothing from what is measured.
   const quiet = callbacksFor(ids, (n) => [`${hosts.deaf}/${n}-0.png`, `${hosts.deaf}/${n}-1.png`])
   const busy = callbacksFor(ids, (n) => links(hosts, IMAGE_BYTES, 2, String(n)))
@@ -74,19 +76,24 @@ function rowsOf(loads: Record<string, Load[]>) {
   ]
 }
 
+async function driveWarm(url: string, requests: string[]) {
+  await drive(url, requests.slice(0, WARM_UP), CONNECTIONS)
+  return drive(url, requests.slice(WARM_UP), CONNECTIONS)
+}
+
 async function bare(requests: string[]) {
   const server = await child('bare-server.ts')
-  return ended(drive(server.hello['url'] ?? '', requests, CONNECTIONS), server.kill)
+  return ended(driveWarm(server.hello['url'] ?? '', requests), server.kill)
 }
 
 async function oneByOne(database: string, requests: string[]) {
   const server = await child('one-by-one-server.ts', [dirname(database)])
-  return ended(drive(server.hello['url'] ?? '', requests, CONNECTIONS), server.kill)
+  return ended(driveWarm(server.hello['url'] ?? '', requests), server.kill)
 }
 
 async function ours(database: string, requests: string[], hosts: LoopbackHosts, store: string) {
   const program = await service(database, { ...s3At(store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
-  return ended(drive(program.url, requests, CONNECTIONS), program.kill)
+  return ended(driveWarm(program.url, requests), program.kill)
 }
 
 async function ended<T>(work: Promise<T>, end: () => Promise<void>) {
