@@ -27,15 +27,18 @@ export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<stri
   return deps.ledger.imagesClaimed({ now, leasedUntil: now + leaseMs, latestDue, limit, perHost, busy })
 }
 
-/** One attempt at one image, from the place that has waited longest for its turn. */
-export async function archiveImage(deps: Deps, image: ClaimedImage): Promise<void> {
+/**
+ * One attempt at one image, from the place that has waited longest for its turn. `transferred` is called once nothing of it is
+ * under way any more, and all that is left is to write down what came of it.
+ */
+export async function archiveImage(deps: Deps, image: ClaimedImage, transferred = () => {}): Promise<void> {
   const places = await deps.ledger.places(image)
   const at = deps.now()
   const place = nextPlace(places, at)
   if (!place)
     throw new Error(`the pending image ${image.generationId}/${image.source}/${image.position} has no place to try`)
   try {
-    const copy = await copyFrom(deps, place)
+    const copy = await copyFrom(deps, place).finally(transferred)
     if (!copy.short) await keep(deps, image, copy.object, place, places)
     else
       await fail(deps, image, {

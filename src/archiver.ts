@@ -4,22 +4,30 @@ import type { Deps } from './ports.ts'
 
 const PROBE_MS = 1000
 
-/** Keeps up to ARCHIVE_CONCURRENCY images under way. `copy` makes one attempt at one image. */
-export function createArchiver(deps: Deps, copy = archiveImage) {
-  const underWay = new Map<ClaimedImage, Promise<void>>()
+/** Keeps up to ARCHIVE_CONCURRENCY images under way. `copy` makes one attempt at one image; `freed`: a slot is free again. */
+export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wake) {
+  /** Those that are written down by now hold no slot any more. */
+  const slots = new Set<ClaimedImage>()
+  const underWay = new Set<Promise<void>>()
   let stopped = false
   let probedAt = 0
+  /** The last look found as many images as there were slots: there may be more. */
+  let leftSome = false
 
   const start = (image: ClaimedImage) => {
-    const work = copy(deps, image)
+    const free = () => {
+      if (slots.delete(image)) freed()
+    }
+    slots.add(image)
+    const work = copy(deps, image, free)
       .catch((error: unknown) =>
         deps.log('error', 'an attempt at an image failed', { generation: image.generationId, error }),
       )
       .finally(() => {
-        underWay.delete(image)
-        deps.wake()
+        underWay.delete(work)
+        free()
       })
-    underWay.set(image, work)
+    underWay.add(work)
   }
   /** While the store is away, one image at a time finds out whether it is back; the others are not downloaded in vain. */
   const probe = async () => {
@@ -32,29 +40,30 @@ export function createArchiver(deps: Deps, copy = archiveImage) {
   /** Fills the free slots with images that are due, `most` of them at most. Returns how many. */
   const fill = async (most: number) => {
     const isAway = deps.health.read().objects !== 'ok'
-    const free = Math.min(isAway ? await probe() : deps.config.archiveConcurrency - underWay.size, most)
+    const free = Math.min(isAway ? await probe() : deps.config.archiveConcurrency - slots.size, most)
     if (stopped || free <= 0) return 0
-    const images = await claimDue(deps, free, countByHost(underWay.keys()))
+    const images = await claimDue(deps, free, countByHost(slots))
     images.forEach(start)
+    leftSome = images.length === free
     return images.length
   }
   return {
     fill,
-    /** Whether further images would have to wait. */
-    isFull: () => underWay.size >= deps.config.archiveConcurrency,
+    /** Whether images wait for those that are under way. */
+    isBehind: () => leftSome && slots.size > 0,
     /** Copies until nothing is due any more, or `most` images were tried. Returns how many. */
     drain: async (most: number) => {
       for (let tried = 0; ;) {
         tried += await fill(most - tried)
         if (underWay.size === 0) return tried
-        await Promise.race(underWay.values())
+        await Promise.race(underWay)
       }
     },
     stop: () => {
       stopped = true
     },
     idle: async () => {
-      await Promise.all(underWay.values())
+      await Promise.all(underWay)
     },
   }
 }

@@ -1,3 +1,4 @@
+import { archiveImage } from './archive.ts'
 import { createArchiver } from './archiver.ts'
 import type { Deps } from './ports.ts'
 import { recordDue } from './record.ts'
@@ -12,8 +13,8 @@ const CLOCK_EVERY_MS = 1000
 const SET_BACK_MS = 2000
 const FETCHES_AT_ONCE = 8
 const RECORDS_AT_ONCE = 8
-/** Links die, records do not: while images fill every slot, they come first. */
-const RECORDS_BESIDE_IMAGES = 1
+/** Links die, records do not: for so long they give way to images that wait for a slot. */
+const RECORD_PATIENCE_MS = 60_000
 const REST_MS = 1000
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
@@ -27,14 +28,15 @@ export interface Loop {
 
 /** Does what is due, for as long as the process lives. The ledger is the queue: nothing is remembered here. */
 export function startLoop(deps: Deps): Loop {
-  const archiver = createArchiver(deps)
   const failed = (what: string) => (error: unknown) => deps.log('error', `${what} failed`, { error })
+  const archiver = createArchiver(deps, archiveImage, () => filling.run())
+  const filling = once(() => archiver.fill(Infinity), failed('claiming images'))
   const tasks = [
     once(() => sendHeld(deps), failed('sending what is held')),
     once(() => reconcileDue(deps, FETCHES_AT_ONCE), failed('asking for results')),
-    once(() => archiver.fill(Infinity), failed('claiming images')),
+    filling,
     once(
-      () => recordDue(deps, archiver.isFull() ? RECORDS_BESIDE_IMAGES : RECORDS_AT_ONCE),
+      () => recordDue(deps, RECORDS_AT_ONCE, archiver.isBehind() ? RECORD_PATIENCE_MS : 0),
       failed('writing records'),
     ),
   ]

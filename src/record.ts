@@ -5,11 +5,11 @@ import type { Deps } from './ports.ts'
 import { recordJson, recordKey } from './record-json.ts'
 
 /**
- * Writes up to `limit` records that are due: the bucket explains itself, so that a lost ledger can be made again from it.
- * Returns how many were tried. A crash costs a second PUT.
+ * Writes up to `limit` records that have been due for `forMs`: the bucket explains itself, so that a lost ledger can be
+ * made again from it. Returns how many were tried. A crash costs a second PUT.
  */
-export async function recordDue(deps: Deps, limit: number) {
-  const ids = await deps.ledger.recordsDue(deps.now(), limit)
+export async function recordDue(deps: Deps, limit: number, forMs = 0) {
+  const ids = await deps.ledger.recordsDue(deps.now() - forMs, limit)
   await Promise.all(ids.map((id) => writeRecord(deps, id)))
   return ids.length
 }

@@ -1,7 +1,10 @@
-import { expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { archiveDue } from '../src/archive.ts'
+import { startLoop } from '../src/loop.ts'
 import { expireOverdue, reconcileDue } from '../src/reconcile.ts'
 import { recordDue } from '../src/record.ts'
+import { hanging, offered } from './archiving.ts'
+import { until } from './process/program.ts'
 import { API_KEY, png, sha256, shown, submitted, type World, world } from './world.ts'
 
 const OUTPUT = 'https://cdn.example.net/a.png?Signature=a-secret-signature&x=1'
@@ -151,4 +154,52 @@ it('writes no record again because a fetch told nothing new', async () => {
 
   expect(here.provider.fetches).toHaveLength(1)
   expect(await recordDue(here.deps, 10)).toBe(0)
+})
+
+describe('while images wait for a slot', () => {
+  /** One host each, and none of them answers. */
+  const silent = ['b', 'c', 'd'].map((name) => `https://${name}.example.net/a.png`)
+
+  async function behind() {
+    const here = world({ ARCHIVE_CONCURRENCY: '2' })
+    const red = await png('red')
+    const downloads = silent.map((link) => hanging(here, link))
+    for (const link of silent) await offered(here, { output: [link] })
+    const loop = startLoop(here.deps)
+    here.deps.wake = loop.wake
+    onTestFinished(() => loop.stop())
+    onTestFinished(() => downloads.forEach(({ send }) => send(red)))
+    await Promise.all(downloads.slice(0, 2).map(({ asked }) => asked))
+    const { id } = await submitted(here)
+    await here.callback(id, { status: 'failed', track_id: id, message: 'Failed, Try Again' })
+    return { here, id }
+  }
+
+  it('a record waits with them for a minute and no longer', async () => {
+    const { here, id } = await behind()
+
+    here.clock.advance(60)
+
+    await until(() => read(here, id))
+    expect(here.cdn.gets).not.toContain(silent[2])
+  })
+
+  it('a record waits with them', async () => {
+    const { here, id } = await behind()
+    const looked = vi.spyOn(here.deps.ledger, 'recordsDue')
+
+    here.clock.advance(59)
+    await until(() => looked.mock.calls.length > 2)
+
+    expect(looked.mock.calls.map(([before]) => before)).toContain(here.clock.now - 60_000)
+    expect(await read(here, id)).toBeNull()
+  })
+})
+
+it('is written at once where a slot is free', async () => {
+  const { here, id } = await archived({ ARCHIVE_CONCURRENCY: '2' })
+  const loop = startLoop(here.deps)
+  onTestFinished(() => loop.stop())
+
+  await until(() => read(here, id))
 })
