@@ -10,6 +10,7 @@ import { watchHealth } from './health.ts'
 import { createApp } from './http/app.ts'
 import { httpServer } from './http/server.node.ts'
 import { createLedger } from './ledger/ledger.ts'
+import { listingThread } from './ledger/reader.node.ts'
 import { openSqlite } from './ledger/sqlite.ts'
 import { writerThread } from './ledger/writer.node.ts'
 import { jsonLog } from './log.ts'
@@ -43,6 +44,7 @@ export async function startService(
   assureWayTo(dirname(settings.databasePath))
   if (!settings.s3) assureWayTo(settings.objectsDir)
   const sqlite = openSqlite(settings.databasePath, writerThread)
+  const listing = listingThread(settings.databasePath)
   // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
@@ -51,7 +53,7 @@ export async function startService(
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
-    ledger: createLedger(sqlite),
+    ledger: { ...createLedger(sqlite), generations: listing.generations },
     objects: await openObjects(config),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
@@ -86,7 +88,7 @@ export async function startService(
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close(server)
     // First: a download that is cut off by us must not be written down as the failure of its host.
-    await sqlite.close()
+    await Promise.all([sqlite.close(), listing.close()])
     await get.close()
     log('info', 'stopped')
   }

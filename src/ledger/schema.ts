@@ -64,7 +64,8 @@ export const generations = sqliteTable(
       .where(sql`idempotency_key is not null`),
     index('generations_status').on(t.status, t.id),
     index('generations_archive_status').on(t.archiveStatus, t.id),
-    index('generations_nsfw').on(t.nsfwVerdict, t.id),
+    // The audit's filter goes with any other one: those are judged here, without a look at the row.
+    index('generations_nsfw').on(t.nsfwVerdict, t.id, t.status, t.archiveStatus, t.modelId),
     index('generations_model').on(t.modelId, t.id),
     index('generations_client_track')
       .on(t.clientTrackId, t.id)

@@ -1,6 +1,7 @@
-import { type MessagePort, parentPort, Worker, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import type { Run } from './group-commit.ts'
+import { answerTasks, askedThread } from './thread.node.ts'
 
 /** Who writes a ledger. */
 export interface Writer {
@@ -67,66 +68,31 @@ export function writerHere(client: Database.Database): Writer {
   }
 }
 
-/** What is asked of the writing thread; null: to close. */
-type Task = {
+interface Task {
   /** Statements that were not named before: from now on they go by their number, in this order. */
   added: string[]
   lists: [statement: number, params: unknown[]][][]
-} | null
+}
 
-type Answer = { rows: unknown[][][] } | { error: { message: string; code: string } }
-
-/**
- * Writes on a thread of its own, so that no fsync holds up the event loop. A thread that ends unasked ends the process with
- * it: nothing could be kept any more, and the next start finds all that was answered.
- */
+/** Writes on a thread of its own, so that no fsync holds up the event loop. */
 export function writerThread(path: string): Writer {
   const numbers = new Map<string, number>()
-  const thread = new Worker(new URL(import.meta.url), { workerData: { writes: path } satisfies Job })
-  const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
-  let waiting: { resolve: (rows: unknown[][][]) => void; reject: (error: Error) => void } | null = null
-  let closing = false
-  thread
-    .on('message', (answer: Answer) => {
-      const { resolve, reject } = waiting ?? neverAsked()
-      waiting = null
-      if ('rows' in answer) resolve(answer.rows)
-      else reject(new Database.SqliteError(answer.error.message, answer.error.code))
-    })
-    .on('error', (error) => {
-      throw error
-    })
-    .on('exit', () => {
-      if (!closing) throw new Error('the thread that writes the ledger has ended')
-    })
-
-  return {
-    run: (lists) =>
-      new Promise((resolve, reject) => {
-        if (closing) throw new Error('the ledger is closed')
-        waiting = { resolve, reject }
-        const known = numbers.size
-        const numbered = lists.map((list) =>
-          list.map(({ statement, params }): [number, unknown[]] => [numberOf(statement.sql), params]),
-        )
-        thread.postMessage({ added: [...numbers.keys()].slice(known), lists: numbered } satisfies Task)
-      }),
-    close: async () => {
-      closing = true
-      thread.postMessage(null satisfies Task)
-      await ended
-    },
-  }
-
-  function numberOf(sql: string) {
+  const { ask, close } = askedThread<Task, unknown[][][]>(new URL(import.meta.url), { writes: path } satisfies Job)
+  const numberOf = (sql: string) => {
     const number = numbers.get(sql) ?? numbers.size
     numbers.set(sql, number)
     return number
   }
-}
-
-function neverAsked(): never {
-  throw new Error('the thread that writes the ledger answered what it was not asked')
+  return {
+    run: (groups) => {
+      const known = numbers.size
+      const lists = groups.map((list) =>
+        list.map(({ statement, params }): [number, unknown[]] => [numberOf(statement.sql), params]),
+      )
+      return ask({ added: [...numbers.keys()].slice(known), lists })
+    },
+    close,
+  }
 }
 
 interface Job {
@@ -141,25 +107,11 @@ function serve(port: MessagePort, path: string) {
   client.pragma('busy_timeout = 0')
   const run = transactions(client)
   const statements: string[] = []
-  port.on('message', (task: Task) => {
-    if (task === null) {
-      client.close()
-      port.close()
-      return
-    }
-    statements.push(...task.added)
-    port.postMessage(answer(task.lists))
-  })
-
-  function answer(lists: NonNullable<Task>['lists']): Answer {
-    try {
-      return { rows: run(lists.map((list) => list.map(([n, params]): Step => [statements[n] ?? '', params]))) }
-    } catch (error) {
-      // Anything else is a fault of ours, and ends the thread.
-      if (!(error instanceof Database.SqliteError)) throw error
-      return { error: { message: error.message, code: error.code } }
-    }
+  const write = ({ added, lists }: Task) => {
+    statements.push(...added)
+    return run(lists.map((list) => list.map(([n, params]): Step => [statements[n] ?? '', params])))
   }
+  answerTasks(port, write, () => client.close())
 }
 
 // This file is what the thread runs, too.

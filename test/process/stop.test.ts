@@ -141,8 +141,8 @@ it.concurrent(
     const { settings } = await bench.home(provider.settings())
     const cli = await builtCli({
       file: 'ledger/writer.node.ts',
-      from: 'statements.push(...task.added)',
-      to: "if (JSON.stringify(task).includes('a fault of ours')) throw new Error('met'); statements.push(...task.added)",
+      from: 'statements.push(...added)',
+      to: "if (JSON.stringify(lists).includes('a fault of ours')) throw new Error('met'); statements.push(...added)",
     })
     const program = await start(settings, cli)
     bench.after(program.kill)
