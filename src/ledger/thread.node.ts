@@ -2,13 +2,13 @@ import { type MessagePort, Worker } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 
 /** What the thread says to each task, in the order in which it was asked. */
-type Answer<T> = { value: T } | { error: { message: string; code: string } }
+type Answer<T> = { value: T } | { error: { message: string; code: string | null } }
 
 /** What is asked to end. */
 const CLOSE = 'close'
 
 interface AskedThread<Task, T> {
-  /** Rejects with the SqliteError that the thread met. */
+  /** Rejects with the failure that the thread met, which goes on. Throws where the task cannot be handed over. */
   ask: (task: Task) => Promise<T>
   close: () => Promise<void>
 }
@@ -26,7 +26,7 @@ export function askedThread<Task, T>(file: URL, workerData: object): AskedThread
     .on('message', (answer: Answer<T>) => {
       const asked = waiting.shift()
       if ('value' in answer) asked?.resolve(answer.value)
-      else asked?.reject(new Database.SqliteError(answer.error.message, answer.error.code))
+      else asked?.reject(failure(answer.error))
     })
     .on('error', (error) => {
       throw error
@@ -35,12 +35,13 @@ export function askedThread<Task, T>(file: URL, workerData: object): AskedThread
       if (!closing) throw new Error(`the thread of ${file.pathname} has ended`)
     })
   return {
-    ask: (task) =>
-      new Promise((resolve, reject) => {
-        if (closing) throw new Error('the ledger is closed')
+    ask: (task) => {
+      if (closing) throw new Error('the ledger is closed')
+      thread.postMessage(task)
+      return new Promise((resolve, reject) => {
         waiting.push({ resolve, reject })
-        thread.postMessage(task)
-      }),
+      })
+    },
     close: async () => {
       closing = true
       thread.postMessage(CLOSE)
@@ -68,8 +69,10 @@ async function attempt(work: () => unknown): Promise<Answer<unknown>> {
   try {
     return { value: await work() }
   } catch (error) {
-    // Anything else is a fault of ours, and ends the thread.
-    if (!(error instanceof Database.SqliteError)) throw error
-    return { error: { message: error.message, code: error.code } }
+    const { message } = error instanceof Error ? error : new Error(String(error))
+    return { error: { message, code: error instanceof Database.SqliteError ? error.code : null } }
   }
 }
+
+const failure = ({ message, code }: { message: string; code: string | null }) =>
+  code === null ? new Error(message) : new Database.SqliteError(message, code)

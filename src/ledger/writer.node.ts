@@ -83,13 +83,15 @@ export function writerThread(path: string): Writer {
     numbers.set(sql, number)
     return number
   }
+  let named = 0
   return {
-    run: (groups) => {
-      const known = numbers.size
+    run: async (groups) => {
       const lists = groups.map((list) =>
         list.map(({ statement, params }): [number, unknown[]] => [numberOf(statement.sql), params]),
       )
-      return ask({ added: [...numbers.keys()].slice(known), lists })
+      const rows = ask({ added: [...numbers.keys()].slice(named), lists })
+      named = numbers.size
+      return rows
     },
     close,
   }

@@ -89,6 +89,23 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
     expect((await rows()).map(({ id }) => id)).toEqual([1, 3])
   })
 
+  it.each<[string, unknown]>([
+    ['that SQLite takes none of', {}],
+    ['that cannot be handed to another thread', () => undefined],
+  ])('lets no list with a value %s take down those that come with it or after it', async (_what, odd) => {
+    const { atomically, rows } = await ledger()
+    const never = statement<{ at: unknown }>(sql`update heartbeat set at = ${value('at')}`)
+
+    const results = await Promise.allSettled([
+      atomically([bind(beat, { id: 1, at: 0 })]),
+      atomically([bind(never, { at: odd })]),
+    ])
+    await atomically([bind(beat, { id: 2, at: 0 })])
+
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+    expect((await rows()).map(({ id }) => id)).toEqual([1, 2])
+  })
+
   it('waits for somebody else’s write to end, and writes then', async () => {
     const { atomically, path, rows } = await ledger()
     const other = new Database(path)
