@@ -7,9 +7,11 @@ const SAY_AGAIN_MS = 60_000
  * said to be away, so that one that comes and goes does not fill the log.
  */
 export function watchHealth(log: Log, now: () => number): Health {
-  const objects = watch('the object store', log, now)
-  const provider = watch('the provider', log, now)
+  const ledger = watch(['the ledger cannot be written', 'the ledger can be written again'], log, now)
+  const objects = watch(['the object store does not answer', 'the object store answers again'], log, now)
+  const provider = watch(['the provider does not answer', 'the provider answers again'], log, now)
   return {
+    ledger: ledger.saw,
     objects: objects.saw,
     provider: provider.saw,
     read: () => ({ objects: objects.read(), provider: provider.read() }),
@@ -17,7 +19,7 @@ export function watchHealth(log: Log, now: () => number): Health {
   }
 }
 
-function watch(part: string, log: Log, now: () => number) {
+function watch([away, back]: [string, string], log: Log, now: () => number) {
   let downSince: number | null = null
   let saidAt = 0
   let wasSaid = false
@@ -27,7 +29,7 @@ function watch(part: string, log: Log, now: () => number) {
     if (ok) {
       answers++
       const isBack = downSince !== null
-      if (wasSaid) log('info', `${part} answers again`, { was: read() })
+      if (wasSaid) log('info', back, { was: read() })
       wasSaid = false
       downSince = null
       return isBack
@@ -37,7 +39,7 @@ function watch(part: string, log: Log, now: () => number) {
     if (Math.abs(now() - saidAt) < SAY_AGAIN_MS) return false
     saidAt = now()
     wasSaid = true
-    log('error', `${part} does not answer`, { state: read(), ...(reason === undefined ? {} : { error: reason }) })
+    log('error', away, { state: read(), ...(reason === undefined ? {} : { error: reason }) })
     return false
   }
   return { saw, read, answers: () => answers }

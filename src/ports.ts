@@ -101,10 +101,11 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 /** One JSON line each. Implementations replace every known secret by `***`. */
 export type Log = (level: LogLevel, message: string, fields?: Record<string, unknown>) => void
 
-/** What `/readyz` says of the parts that may be away without a callback being lost. */
+/** Which parts are away; `/readyz` reads here those that may be without a callback being lost. */
 export interface Health {
   /** The part answered, or failed for a reason. True where it was away and answers again. */
   objects: (ok: boolean, reason?: unknown) => boolean
+  ledger: (ok: boolean, reason?: unknown) => boolean
   provider: (ok: boolean, reason?: unknown) => boolean
   /** `ok`, or `down since <RFC 3339>`. */
   read: () => { objects: string; provider: string }

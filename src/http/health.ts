@@ -12,11 +12,14 @@ export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boo
     })
 }
 
-const ledgerState = ({ ledger, now, log }: Deps) =>
+const ledgerState = ({ ledger, now, health }: Deps) =>
   ledger.beat(now()).then(
-    () => 'ok',
+    () => {
+      health.ledger(true)
+      return 'ok'
+    },
     (error: unknown) => {
-      log('error', 'the ledger cannot be written', { error })
+      health.ledger(false, error)
       return 'not writable'
     },
   )

@@ -37,6 +37,21 @@ describe('GET /readyz', () => {
     expect((await here.call('/readyz', { token: null })).status).toBe(200)
   })
 
+  it('says once a minute that the ledger cannot be written, however often it is asked, and once that it can again', async () => {
+    const here = world()
+    const said = () => here.logged.map(({ message }) => message).filter((message) => message.includes('the ledger can'))
+    const writeAgain = here.refuseWrites()
+    for (let n = 0; n < 5; n++) await here.call('/readyz', { token: null })
+    here.clock.advance(60)
+    await here.call('/readyz', { token: null })
+    writeAgain()
+
+    for (let n = 0; n < 2; n++) await here.call('/readyz', { token: null })
+
+    const cannot = 'the ledger cannot be written'
+    expect(said()).toEqual([cannot, cannot, 'the ledger can be written again'])
+  })
+
   it('answers 503 while another process holds the ledger', async () => {
     const here = world()
     const intruder = new Database(here.config.databasePath)
