@@ -116,9 +116,20 @@ class Cluster implements Radosgw {
   private async startStorage() {
     const uuid = randomUUID()
     await this.run('ceph-osd', '-i', '0', '--mkfs', '--osd-uuid', uuid)
-    await this.run('ceph', 'osd', 'create', uuid, '0')
-    await this.run('ceph', 'osd', 'crush', 'add', 'osd.0', '1.0', 'root=default', 'host=localhost')
+    await this.askMonitor('osd', 'create', uuid, '0')
+    await this.askMonitor('osd', 'crush', 'add', 'osd.0', '1.0', 'root=default', 'host=localhost')
     this.spawn('ceph-osd', '-i', '0')
+  }
+
+  /** A young monitor on a busy machine may refuse to say what commands it has (EPERM), and say so a moment later. */
+  private async askMonitor(...args: string[]) {
+    const giveUpAt = Date.now() + READY_TIMEOUT_MS
+    for (;;) {
+      const refusal = await this.run('ceph', ...args).then(() => null, String)
+      if (refusal === null) return
+      if (!refusal.includes('command descriptions') || Date.now() > giveUpAt) throw new Error(refusal)
+      await delay(100)
+    }
   }
 
   private async createBucket() {
