@@ -87,7 +87,7 @@ export interface Decision {
 /** Bodies kept whole for one generation; of further ones only hash and time. */
 const MOST_BODIES = 20
 
-const decision = (archive: SQL) =>
+const deciding = (archive: SQL) =>
   statement<Record<string, unknown>, { id: string }>(sql`
   update generations set version = version + 1, fetch_leased_until = null,
     status = ${value('status')}, provider_id = ${value('providerId')}, finished_at = ${value('finishedAt')},
@@ -99,12 +99,12 @@ const decision = (archive: SQL) =>
     ${archive}
   where id = ${value('id')} and version = ${value('version')} returning id`)
 
-const decided = decision(sql`record_due_at = case
+const decided = deciding(sql`record_due_at = case
   when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
   else record_due_at end`)
 
 /** The first images of a generation are all still to be copied: its archive status needs no deriving. */
-const decidedToCopy = decision(sql`archive_status = 'pending', record_due_at = null`)
+const decidedToCopy = deciding(sql`archive_status = 'pending', record_due_at = null`)
 
 const adopted = statement<{ id: string; requestedAt: number }>(sql`
   insert into generations (id, status, requested_at) values (${value('id')}, 'unconfirmed', ${value('requestedAt')})
