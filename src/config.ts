@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import type { FieldError } from './errors.ts'
-import { redactUrl } from './net/redact-url.ts'
+import { redactUrl } from './model/shown-url.ts'
 
 export const SCOPES = ['submit', 'read', 'review', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]

@@ -2,24 +2,24 @@ import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname } from 'node:path'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import { trackWork } from './background.ts'
-import { callbackCapability, secretsIn } from './capability.ts'
+import { trackWork } from './runtime/background.ts'
+import { callbackCapability, secretsIn } from './secrets/links.ts'
 import { type Config, readConfig } from './config.ts'
-import { assureWayTo } from './folder.node.ts'
-import { watchHealth } from './health.ts'
+import { assureWayTo } from './runtime/node/folder.node.ts'
+import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
-import { httpServer } from './http/server.node.ts'
+import { httpServer } from './http/plumbing/server.node.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { listingThread } from './ledger/reader.node.ts'
-import { openSqlite } from './ledger/sqlite.ts'
-import { writerThread } from './ledger/writer.node.ts'
-import { jsonLog } from './log.ts'
-import { startLoop } from './loop.ts'
+import { listingThread } from './ledger/driver/lists.node.ts'
+import { openSqlite } from './ledger/driver/sqlite.node.ts'
+import { writerThread } from './ledger/driver/writer.node.ts'
+import { jsonLog } from './observe/log.ts'
+import { startLoop } from './runtime/node/loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
-import { diskStore } from './objects/disk.ts'
-import type { Deps, ObjectStore } from './ports.ts'
-import { modelsLab } from './provider/modelslab.ts'
-import { withSecrets } from './secrets.node.ts'
+import { diskStore } from './objects/disk.node.ts'
+import type { Deps, ObjectStore } from './deps.ts'
+import { modelsLab } from './modelslab/client.ts'
+import { withSecrets } from './secrets/secrets-file.node.ts'
 
 export interface Service {
   /** Where it listens. */
@@ -107,7 +107,7 @@ async function recover({ ledger, now, log }: Deps) {
 export async function openObjects({ s3, objectsDir }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
   if (!s3) return diskStore(objectsDir)
   // Loaded only where it is used: the SDK takes a good part of the start.
-  const { s3Store } = await import('./objects/s3.ts')
+  const { s3Store } = await import('./objects/s3.node.ts')
   return s3Store(s3)
 }
 

@@ -22,8 +22,7 @@ const ONLY_NODE = [
   'node:dns',
   'sharp',
 ]
-const onlyOnNode = (file: string) =>
-  [...WIRING, 'ledger/sqlite.ts', 'objects/disk.ts'].includes(file) || /\.node\.ts$|^demo\/|^simulator\//u.test(file)
+const onlyOnNode = (file: string) => WIRING.includes(file) || /\.node\.ts$|^demo\/|^simulator\//u.test(file)
 
 it.each(files.filter((file) => !WIRING.includes(file) && !file.startsWith('demo/')))(
   '%s is wired by node.ts, worker.ts and cli.ts alone',
@@ -47,21 +46,19 @@ const runtimeImportsOf = (file: string) => {
 
 it('has a Worker that reaches nothing of what runs on Node alone', () => {
   const reached = [...reachedFrom('worker.ts')]
-  expect(reached).toContain('ledger/settling.ts')
+  expect(reached).toContain('ledger/settle.ts')
   expect(reached.filter((name) => onlyOnNode(name) && name !== 'worker.ts')).toEqual([])
   expect(reached.filter((name) => ONLY_NODE.some((one) => name === one || name.startsWith(`${one}/`)))).toEqual([])
 })
 
 it.each(files.filter((file) => !onlyOnNode(file)))('%s runs on Workers too', (file) => {
   const needs = importsOf(file).filter(
-    (name) =>
-      ONLY_NODE.some((one) => name === one || name.startsWith(`${one}/`)) ||
-      /\.node\.ts$|\/sqlite\.ts$|\/disk\.ts$/u.test(name),
+    (name) => ONLY_NODE.some((one) => name === one || name.startsWith(`${one}/`)) || /\.node\.ts$/u.test(name),
   )
   expect(needs).toEqual([])
 })
 
-const ADAPTERS = ['ledger', 'objects', 'provider', 'http', 'simulator']
+const ADAPTERS = ['ledger', 'objects', 'modelslab', 'http', 'simulator']
 it.each(files.filter((file) => ADAPTERS.includes(folderOf(file) ?? '')))('%s imports no other adapter', (file) => {
   const others = ADAPTERS.filter((folder) => folder !== folderOf(file))
   const names = importsOf(file).filter((name) => others.includes(folderOf(name) ?? ''))
@@ -70,7 +67,7 @@ it.each(files.filter((file) => ADAPTERS.includes(folderOf(file) ?? '')))('%s imp
 })
 
 it('has a verb that reaches no adapter but by its port', () => {
-  const verbs = ['submit.ts', 'receive.ts', 'archive.ts', 'reconcile.ts', 'settle.ts']
+  const verbs = files.filter((file) => file.startsWith('work/'))
   const reached = verbs.flatMap(importsOf).filter((name) => /^(?:http|objects|simulator)\//u.test(name))
   expect(reached).toEqual([])
 })

@@ -1,6 +1,6 @@
-import { complete, type Completeness, type Completing, duration, type Hole } from '../completeness.ts'
+import { complete, type Completeness, type Completing, duration, type Hole } from '../audit/completeness.ts'
 import { table } from '../demo/table.ts'
-import { firstIdAt } from '../uuid.ts'
+import { firstIdAt } from '../model/uuid.ts'
 import { type Call, counted, grouped, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
 
 const USAGE = `afterimage completeness tells whether every generation ended once, in one way that is on record, or is still in time.

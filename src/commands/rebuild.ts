@@ -1,4 +1,4 @@
-import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../rebuild.ts'
+import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../audit/rebuild.ts'
 import { type Call, counted, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
 
 const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in the store.

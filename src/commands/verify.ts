@@ -1,4 +1,4 @@
-import { type Finding, verify, type Verified, type Verifying } from '../verify.ts'
+import { type Finding, verify, type Verified, type Verifying } from '../audit/verify.ts'
 import { type Call, counted, INTERRUPTED, readOptions, showBar, size, tabbed } from './command.ts'
 
 const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and store both ways.

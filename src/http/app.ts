@@ -1,13 +1,13 @@
 import { type Context, Hono } from 'hono'
 import { AppError } from '../errors.ts'
-import type { Deps } from '../ports.ts'
-import { authentication } from './auth.ts'
+import type { Deps } from '../deps.ts'
+import { authentication } from './plumbing/auth.ts'
 import { callbackRoutes } from './callbacks.ts'
-import { clientAddresses } from './client-address.ts'
-import { watchForgeries } from './forgeries.ts'
-import { generationRoutes } from './generations.ts'
+import { clientAddresses } from './plumbing/client-address.ts'
+import { watchForgeries } from './plumbing/forgeries.ts'
+import { generationRoutes } from './v1/generations.ts'
 import { healthRoutes } from './health.ts'
-import { answerError, problem, shownPath } from './problem.ts'
+import { answerError, problem, shownPath } from './plumbing/problem.ts'
 
 interface Runtime {
   isDraining: () => boolean

@@ -1,10 +1,10 @@
 import { type Context, Hono } from 'hono'
 import { AppError } from '../errors.ts'
-import type { Deps } from '../ports.ts'
-import { receive } from '../receive.ts'
-import { uuidTime } from '../uuid.ts'
-import { readBody } from './body.ts'
-import type { Forgeries } from './forgeries.ts'
+import type { Deps } from '../deps.ts'
+import { receive } from '../work/receive.ts'
+import { uuidTime } from '../model/uuid.ts'
+import { readBody } from './plumbing/body.ts'
+import type { Forgeries } from './plumbing/forgeries.ts'
 
 const MOST_CALLBACK_BYTES = 1024 * 1024
 

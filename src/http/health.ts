@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import type { Deps } from '../ports.ts'
+import type { Deps } from '../deps.ts'
 
 /** `/livez`: the process answers. `/readyz`: a callback that came now would be kept. */
 export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boolean }) {

@@ -1,15 +1,15 @@
 import { DrizzleQueryError } from 'drizzle-orm'
 import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core'
-import { archiving } from './archiving.ts'
-import { reconciling } from './reconciling.ts'
-import { recording } from './recording.ts'
-import { reading } from './reading.ts'
-import { retrying } from './retrying.ts'
+import { archiving } from './archive.ts'
+import { reconciling } from './reconcile.ts'
+import { recording } from './record.ts'
+import { reading } from './generations.ts'
+import { retrying } from './retry.ts'
 import type * as schema from './schema.ts'
-import { settling } from './settling.ts'
+import { settling } from './settle.ts'
 import type { Atomically } from './statement.ts'
-import { submitting } from './submitting.ts'
-import { waiting } from './waiting.ts'
+import { submitting } from './submit.ts'
+import { waiting } from './due.ts'
 
 /** drizzle's own type over both drivers; what it returns is always awaited. */
 export type LedgerDatabase = BaseSQLiteDatabase<'sync' | 'async', unknown, typeof schema>

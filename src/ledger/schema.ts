@@ -9,7 +9,7 @@ import type {
   InpaintRequest,
   NsfwVerdict,
   Road,
-} from '../generation.ts'
+} from '../model/generation.ts'
 import type { ImageFailureCode } from '../errors.ts'
 
 /** Every time is in milliseconds since the epoch. */

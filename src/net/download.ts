@@ -1,5 +1,5 @@
 import { ImageFailure } from '../errors.ts'
-import type { Get, GetResponse } from '../ports.ts'
+import type { Get, GetResponse } from '../deps.ts'
 import { judgeUrl, type UrlPolicy } from './image-url.ts'
 import { readBody, type Download } from './read-body.ts'
 

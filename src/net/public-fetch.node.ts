@@ -1,6 +1,6 @@
 import { Agent, request, type Dispatcher } from 'undici'
 import { ImageFailure } from '../errors.ts'
-import type { Get, GetResponse } from '../ports.ts'
+import type { Get, GetResponse } from '../deps.ts'
 import { addressesOfSystem, judgedConnector, resolveBySystem, type Resolve } from './judged-connect.node.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }

@@ -1,5 +1,5 @@
 import { ImageFailure } from '../errors.ts'
-import type { Get, GetResponse } from '../ports.ts'
+import type { Get, GetResponse } from '../deps.ts'
 import { isPublicUnicast } from './address.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }

@@ -1,5 +1,5 @@
 import { ImageFailure } from '../errors.ts'
-import type { GetResponse } from '../ports.ts'
+import type { GetResponse } from '../deps.ts'
 
 const UNDECLARED_CAPACITY = 64 * 1024
 

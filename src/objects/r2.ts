@@ -1,4 +1,4 @@
-import type { ByteRange, ObjectStore, PutOptions } from '../ports.ts'
+import type { ByteRange, ObjectStore, PutOptions } from '../deps.ts'
 
 /** As much of Cloudflare's R2 binding as we use. */
 export interface R2Bucket {

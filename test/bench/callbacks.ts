@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { macs } from '../../src/mac.ts'
+import { macs } from '../../src/secrets/mac.ts'
 import { drive, type Load, median, quantile } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { child, copyOf, links, type LoopbackHosts, loopbackHosts, s3At, SECRET, service } from './rig.ts'

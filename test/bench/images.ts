@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { until } from '../process/program.ts'
+import { until } from '../support/process/program.ts'
 import { median } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { child, links, type LoopbackHosts, loopbackHosts, s3At, service } from './rig.ts'

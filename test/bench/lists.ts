@@ -1,4 +1,4 @@
-import { firstIdAt } from '../../src/uuid.ts'
+import { firstIdAt } from '../../src/model/uuid.ts'
 import { drive, median, quantile } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { service, TOKEN } from './rig.ts'

@@ -1,4 +1,4 @@
-import { until } from '../process/program.ts'
+import { until } from '../support/process/program.ts'
 import { residentMb } from './images.ts'
 import { aims, row, say } from './report.ts'
 import { links, loopbackHosts, s3At, service } from './rig.ts'

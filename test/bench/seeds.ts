@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type Database from 'better-sqlite3'
 import { getTableColumns, getTableName } from 'drizzle-orm'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { openSqlite } from '../../src/ledger/sqlite.ts'
+import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import { generations, images, nsfwReports, offers } from '../../src/ledger/schema.ts'
-import { hostOf } from '../../src/net/host.ts'
-import { newId } from '../../src/uuid.ts'
+import { hostOf } from '../../src/model/host.ts'
+import { newId } from '../../src/model/uuid.ts'
 import { folder } from './rig.ts'
 
 const PARAMETERS = {

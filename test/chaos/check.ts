@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { withoutQuery } from '../../src/generation.ts'
+import { withoutQuery } from '../../src/model/generation.ts'
 import type { Link, Submission } from '../../src/simulator/journal.ts'
 import { defaultKnobs, readKnobs } from '../../src/simulator/knob-words.ts'
 import type { Knobs } from '../../src/simulator/knobs.ts'
-import { recordKey } from '../../src/record-json.ts'
+import { recordKey } from '../../src/json/record.ts'
 import type { Client, Event, Shown } from './client.ts'
 import { USUAL } from './stories.ts'
 

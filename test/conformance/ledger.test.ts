@@ -1,12 +1,12 @@
 import { sql } from 'drizzle-orm'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import { archiveDue } from '../../src/archive.ts'
-import type { ClaimedImage } from '../../src/ledger/archiving.ts'
-import type { Decision } from '../../src/ledger/settling.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import type { ClaimedImage } from '../../src/ledger/archive.ts'
+import type { Decision } from '../../src/ledger/settle.ts'
 import { bind, statement, value } from '../../src/ledger/statement.ts'
-import { newId } from '../../src/uuid.ts'
-import { onD1 } from '../driver.ts'
-import { decisions, evidence, happened, png, shown, submitted, success, type World, world } from '../world.ts'
+import { newId } from '../../src/model/uuid.ts'
+import { onD1 } from '../support/driver.ts'
+import { decisions, evidence, happened, png, shown, submitted, success, type World, world } from '../support/world.ts'
 
 /** What every driver of the ledger keeps. The stories of the verbs run over each driver beside it. */
 

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { beforeAll, expect, it } from 'vitest'
-import type { ObjectStore, PutOptions, StoredObject } from '../../src/ports.ts'
+import type { ObjectStore, PutOptions, StoredObject } from '../../src/deps.ts'
 
 const MIB = 1024 * 1024
 /** Miniflare's R2 takes seconds for what others do in one. */

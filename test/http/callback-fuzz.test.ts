@@ -1,8 +1,8 @@
 import { createHmac, hkdfSync } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { dump, evidence, SECRET, sampleBody, sha256, shown, submitted, type World, world } from '../world.ts'
-import { DOOR } from './doors.ts'
+import { dump, evidence, SECRET, sampleBody, sha256, shown, submitted, type World, world } from '../support/world.ts'
+import { DOOR } from '../support/doors.ts'
 
 const MIB = 1024 * 1024
 const OTHER = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'

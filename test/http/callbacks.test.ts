@@ -4,8 +4,8 @@ import { createAdaptorServer } from '@hono/node-server'
 import Database from 'better-sqlite3'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createApp } from '../../src/http/app.ts'
-import { dump, shown, submitted, type World, world } from '../world.ts'
-import { problem } from './doors.ts'
+import { dump, shown, submitted, type World, world } from '../support/world.ts'
+import { problem } from '../support/doors.ts'
 
 const MIB = 1024 * 1024
 const NOBODY = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'

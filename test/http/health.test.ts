@@ -1,9 +1,9 @@
 import Database from 'better-sqlite3'
 import { describe, expect, it, vi } from 'vitest'
-import { watchHealth } from '../../src/health.ts'
-import { archiveDue } from '../../src/archive.ts'
-import { png, submitted, world } from '../world.ts'
-import { draining, succeeded } from './doors.ts'
+import { watchHealth } from '../../src/observe/health.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import { png, submitted, world } from '../support/world.ts'
+import { draining, succeeded } from '../support/doors.ts'
 
 describe('GET /livez', () => {
   it('answers 200 without a token, even when nothing can be written', async () => {

@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders, RequestListener } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { download } from '../../src/net/download.ts'
-import { answering, fetched, loopbackGet, picture, policy } from './downloading.ts'
-import { HOSTILE_URLS } from './hostile-urls.ts'
-import { serve } from './loopback.ts'
+import { answering, fetched, loopbackGet, picture, policy } from '../support/net/downloading.ts'
+import { HOSTILE_URLS } from '../support/net/hostile-urls.ts'
+import { serve } from '../support/net/loopback.ts'
 
 describe('download, by redirect', () => {
   it('follows three redirects, relative ones too', async () => {

@@ -2,9 +2,9 @@ import { inspect } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
 import { ImageFailure } from '../../src/errors.ts'
 import { download } from '../../src/net/download.ts'
-import type { Get } from '../../src/ports.ts'
-import { answering, picture, policy } from './downloading.ts'
-import { HOSTILE_URLS, type Hostile } from './hostile-urls.ts'
+import type { Get } from '../../src/deps.ts'
+import { answering, picture, policy } from '../support/net/downloading.ts'
+import { HOSTILE_URLS, type Hostile } from '../support/net/hostile-urls.ts'
 
 describe('download, by URL', () => {
   it.each<Hostile>([

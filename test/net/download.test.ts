@@ -1,8 +1,8 @@
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { download } from '../../src/net/download.ts'
-import { answering, fetched, loopbackGet, picture, policy } from './downloading.ts'
-import { serve, serveRaw, serveTrickle } from './loopback.ts'
+import { answering, fetched, loopbackGet, picture, policy } from '../support/net/downloading.ts'
+import { serve, serveRaw, serveTrickle } from '../support/net/loopback.ts'
 
 describe('download', () => {
   it('brings the bytes as they were sent', async () => {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
-import { archiveDue } from '../../src/archive.ts'
-import { offered } from '../archiving.ts'
-import { happened, LINK, MIRROR, png, shown, success, submitted, world, type World } from '../world.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import { offered } from '../support/archiving.ts'
+import { happened, LINK, MIRROR, png, shown, success, submitted, world, type World } from '../support/world.ts'
 
 const link = (n: number) => `https://pub-1.r2.dev/generations/${n}.png`
 const many = (count: number) => Array.from({ length: count }, (_, n) => link(n))

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest'
 import type { ImageFailure } from '../../src/errors.ts'
 import { isPublicUnicast } from '../../src/net/address.ts'
 import { judgePeer } from '../../src/net/judged-connect.node.ts'
-import { get, hello, never, REFUSED, text } from './getting.ts'
-import { serve } from './loopback.ts'
+import { get, hello, never, REFUSED, text } from '../support/net/getting.ts'
+import { serve } from '../support/net/loopback.ts'
 
 describe('publicGet, by address', () => {
   it('reaches a private origin that is allowed', async () => {

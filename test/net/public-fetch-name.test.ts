@@ -1,10 +1,10 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { addressesOfSystem } from '../../src/net/judged-connect.node.ts'
 import { publicGet } from '../../src/net/public-fetch.node.ts'
-import { certificateFor } from './certificate.ts'
-import { get, hello, never, REFUSED, text } from './getting.ts'
-import { serve, serveTls, serveTls2 } from './loopback.ts'
-import { publicWorld } from './public-world.ts'
+import { certificateFor } from '../support/net/certificate.ts'
+import { get, hello, never, REFUSED, text } from '../support/net/getting.ts'
+import { serve, serveTls, serveTls2 } from '../support/net/loopback.ts'
+import { publicWorld } from '../support/net/public-world.ts'
 
 describe('publicGet, by name', () => {
   it.each([

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { describe, expect, it, vi } from 'vitest'
 import { publicFetch } from '../../src/net/public-fetch.worker.ts'
-import { never, REFUSED, text } from './getting.ts'
-import { serve } from './loopback.ts'
+import { never, REFUSED, text } from '../support/net/getting.ts'
+import { serve } from '../support/net/loopback.ts'
 
 const get = (...allow: string[]) =>
   publicFetch({ allowedPrivateOrigins: new Set(allow), fetch: (url, init) => fetch(url, init) })

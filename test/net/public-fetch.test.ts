@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { bytes, get, never, text } from './getting.ts'
-import { serve, serveRaw } from './loopback.ts'
+import { bytes, get, never, text } from '../support/net/getting.ts'
+import { serve, serveRaw } from '../support/net/loopback.ts'
 
 describe('publicGet, the exchange', () => {
   it('sends nothing that identifies us', async () => {

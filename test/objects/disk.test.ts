@@ -14,13 +14,13 @@ import { basename, dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { diskStore } from '../../src/objects/disk.ts'
-import type { ObjectStore } from '../../src/ports.ts'
+import { diskStore } from '../../src/objects/disk.node.ts'
+import type { ObjectStore } from '../../src/deps.ts'
 import { bytes, put, read, sha256 } from '../conformance/object-store.ts'
-import { spawnTypeScript } from '../typescript-child.ts'
+import { spawnTypeScript } from '../support/typescript-child.ts'
 
 const LENGTH = 6 * 1024 * 1024
-const KEEP_WRITING = new URL('keep-writing.ts', import.meta.url)
+const KEEP_WRITING = new URL('../support/objects/keep-writing.ts', import.meta.url)
 
 describe('a folder of objects', () => {
   let parent: string

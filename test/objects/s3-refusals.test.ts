@@ -1,8 +1,8 @@
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { s3Store } from '../../src/objects/s3.ts'
+import { s3Store } from '../../src/objects/s3.node.ts'
 import { bytes, put, read } from '../conformance/object-store.ts'
-import { type Radosgw, radosgwInstalled, startRadosgw } from '../radosgw.ts'
+import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 
 describe.skipIf(!radosgwInstalled('what S3 refuses'))('what S3 refuses', () => {
   let radosgw: Radosgw

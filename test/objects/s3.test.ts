@@ -1,9 +1,9 @@
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { s3Store } from '../../src/objects/s3.ts'
+import { s3Store } from '../../src/objects/s3.node.ts'
 import { bytes, put, read, sha256 } from '../conformance/object-store.ts'
-import { spawnTypeScript } from '../typescript-child.ts'
-import { refuse, type Script, scriptedS3 } from './scripted-s3.ts'
+import { spawnTypeScript } from '../support/typescript-child.ts'
+import { refuse, type Script, scriptedS3 } from '../support/objects/scripted-s3.ts'
 
 describe('an S3 server that differs', () => {
   let cleanUp: (() => void)[] = []
@@ -132,7 +132,7 @@ describe('an S3 server that differs', () => {
     const { server } = await given((_, response) => response.writeHead(200, { 'content-length': 7 }).end())
     const env = { ...process.env }
     delete env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
-    const child = spawnTypeScript(new URL('use-s3.ts', import.meta.url), [server.endpoint], env)
+    const child = spawnTypeScript(new URL('../support/objects/use-s3.ts', import.meta.url), [server.endpoint], env)
     const [said, warned] = await Promise.all([text(child.stdout), text(child.stderr)])
     expect(JSON.parse(said)).toEqual({ found: { bytes: 7 }, switch: null })
     expect(warned).toBe('')

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { callbacks, download, fetchResult, inpaint, start, webhook } from './client.ts'
+import { callbacks, download, fetchResult, inpaint, start, webhook } from '../support/simulator.ts'
 
 it('tells the webhook what a fetch tells, and the track_id', async () => {
   const [simulator, hook] = [await start(), await webhook()]

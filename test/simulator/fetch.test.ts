@@ -1,5 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import { ask, callbacks, fetchResult, finished, generate, inpaint, post, read, start, webhook } from './client.ts'
+import {
+  ask,
+  callbacks,
+  fetchResult,
+  finished,
+  generate,
+  inpaint,
+  post,
+  read,
+  start,
+  webhook,
+} from '../support/simulator.ts'
 
 describe('the fetch knob', () => {
   it.each([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { inpaint, start } from './client.ts'
+import { inpaint, start } from '../support/simulator.ts'
 
 describe('words in a prompt', () => {
   it('are refused where no knob has that name, and the names are told', async () => {

@@ -1,6 +1,6 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { callbacks, download, fetchResult, finished, generate, inpaint, start, webhook } from './client.ts'
+import { callbacks, download, fetchResult, finished, generate, inpaint, start, webhook } from '../support/simulator.ts'
 
 async function codes(urls: string[]) {
   const answers = await Promise.all(urls.map((url) => fetch(url)))

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { knobNames } from '../../src/simulator/knobs.ts'
 import { runSimulator } from '../../src/simulator/main.ts'
-import { post, read, request, start } from './client.ts'
+import { post, read, request, start } from '../support/simulator.ts'
 
 /** A terminal that keeps what is written, and a way to interrupt what runs on it. */
 function terminal() {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { callbacks, fetchResult, finished, generate, inpaint, start, webhook } from './client.ts'
+import { callbacks, fetchResult, finished, generate, inpaint, start, webhook } from '../support/simulator.ts'
 
 describe('the provider id', () => {
   it('text: is one in every message, and a fetch takes it', async () => {

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
 import { startSimulator } from '../../src/simulator/simulator.ts'
-import { download, generate, inpaint, send, start, webhook } from './client.ts'
+import { download, generate, inpaint, send, start, webhook } from '../support/simulator.ts'
 
 describe('the journal', () => {
   it('tells who asked for what, and all that came of it', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { fetchResult, inpaint, post, read, request, send, start } from './client.ts'
+import { fetchResult, inpaint, post, read, request, send, start } from '../support/simulator.ts'
 
 describe('a submission', () => {
   it('is answered processing, in the shape and names of the provider', async () => {
