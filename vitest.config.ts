@@ -16,7 +16,10 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       { extends: true, test: { name: 'node', include: ['test/**/*.test.ts'] } },
-      { extends: true, test: { name: 'd1', include: OVER_D1, globalSetup: 'test/support/d1-setup.ts' } },
+      {
+        extends: true,
+        test: { name: 'd1', include: OVER_D1, globalSetup: 'test/support/d1-setup.ts' },
+      },
     ],
   },
 })

@@ -32,7 +32,11 @@ export interface Deps {
 /** The provider, as far as we use it. Whatever happens is told as a reading: nothing is thrown. */
 export interface Provider {
   /** Submits once and never again by itself. A reply that does not come within `timeoutMs` is `unreadable`. */
-  submit: (request: InpaintRequest, to: { trackId: string; webhook: string }, timeoutMs: number) => Promise<Reply>
+  submit: (
+    request: InpaintRequest,
+    to: { trackId: string; webhook: string },
+    timeoutMs: number,
+  ) => Promise<Reply>
   /** Asks for the result of a job that was accepted. */
   fetch: (providerId: string, timeoutMs: number) => Promise<Reply>
   /** Reads the body of a callback. */

@@ -73,7 +73,11 @@ export class ImageFailure extends Error {
   readonly code: ImageFailureCode
   readonly final: boolean
 
-  constructor(code: ImageFailureCode, message: string, options: ErrorOptions & { final?: boolean } = {}) {
+  constructor(
+    code: ImageFailureCode,
+    message: string,
+    options: ErrorOptions & { final?: boolean } = {},
+  ) {
     super(message, options)
     this.code = code
     this.final = options.final ?? false

@@ -101,10 +101,14 @@ async function recover({ ledger, now, log }: Deps) {
   await ledger.leasesVoided()
   // All of them: the clock may have been set back meanwhile.
   const unconfirmed = await ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, now())
-  if (unconfirmed.length > 0) log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
+  if (unconfirmed.length > 0)
+    log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
 }
 
-export async function openObjects({ s3, objectsDir }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
+export async function openObjects({
+  s3,
+  objectsDir,
+}: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
   if (!s3) return diskStore(objectsDir)
   // Loaded only where it is used: the SDK takes a good part of the start.
   const { s3Store } = await import('./objects/s3.node.ts')
@@ -117,7 +121,9 @@ function wasNotSent(error: unknown): boolean {
   const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
   return causes.every(
     (one) =>
-      one instanceof Error && 'code' in one && ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
+      one instanceof Error &&
+      'code' in one &&
+      ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
   )
 }
 

@@ -43,7 +43,11 @@ function openService(env: Env) {
     objects,
     spool: objects,
     // Nobody can tell here that a call surely never left.
-    provider: modelsLab({ ...config.modelsLab, fetch: (...asked) => fetch(...asked), wasNotSent: () => false }),
+    provider: modelsLab({
+      ...config.modelsLab,
+      fetch: (...asked) => fetch(...asked),
+      wasNotSent: () => false,
+    }),
     get: publicFetch({ ...config, fetch: (url, init) => fetch(url, init) }),
     now: Date.now,
     log,
@@ -65,7 +69,11 @@ function openService(env: Env) {
     peerAddress: (c) => c.req.header('cf-connecting-ip') ?? null,
   })
   const waker = createWaker(env.WAKES, deps)
-  const answer = async (request: Request, { isWoken, idle }: Invocation, answered: (response: Response) => void) => {
+  const answer = async (
+    request: Request,
+    { isWoken, idle }: Invocation,
+    answered: (response: Response) => void,
+  ) => {
     answered(await app.fetch(request))
     await idle()
     if (isWoken()) await waker.wakeAt(Date.now())
@@ -75,11 +83,17 @@ function openService(env: Env) {
     /** The work may go on after its answer, and when the client has hung up: then Cloudflare ends whatever is not waited for. */
     fetch: (request: Request, ctx: ExecutionContext) =>
       new Promise<Response>((answered, failed) => {
-        ctx.waitUntil(invoke(log, (invocation) => answer(request, invocation, answered)).catch(failed))
+        ctx.waitUntil(
+          invoke(log, (invocation) => answer(request, invocation, answered)).catch(failed),
+        )
       }),
     turn: ({ isCron }: { isCron: boolean }) =>
       invoke(log, async ({ idle }) => {
-        const dueAt = await takeTurn(deps, { archiver: createArchiver(deps, copyInRoom), idle, isCron })
+        const dueAt = await takeTurn(deps, {
+          archiver: createArchiver(deps, copyInRoom),
+          idle,
+          isCron,
+        })
         await idle()
         if (dueAt !== null) await waker.wakeAt(dueAt)
       }),
@@ -89,10 +103,16 @@ function openService(env: Env) {
 /** @throws ConfigError */
 function workerConfig(env: object): Config {
   // A var of wrangler.toml may be a number or a truth; bindings are objects.
-  const settings = Object.entries(env).filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-  const config = readConfig(Object.fromEntries(settings.map(([name, value]) => [name, String(value)])))
+  const settings = Object.entries(env).filter(([, value]) =>
+    ['string', 'number', 'boolean'].includes(typeof value),
+  )
+  const config = readConfig(
+    Object.fromEntries(settings.map(([name, value]) => [name, String(value)])),
+  )
   if (config.callbackSecrets.length === 0)
-    throw new ConfigError([{ pointer: 'CALLBACK_SECRETS', message: 'expected a secret: nothing is made up here' }])
+    throw new ConfigError([
+      { pointer: 'CALLBACK_SECRETS', message: 'expected a secret: nothing is made up here' },
+    ])
   return { ...config, archiveConcurrency: Math.min(config.archiveConcurrency, MOST_IMAGES_AT_ONCE) }
 }
 
@@ -119,7 +139,12 @@ function serviceOf(env: Env): Service | null {
 export default {
   fetch: (request: Request, env: Env, ctx: ExecutionContext): Response | Promise<Response> =>
     serviceOf(env)?.fetch(request, ctx) ??
-    problem(new AppError('unavailable', 'This service is not set up: its log names the settings at fault.')),
+    problem(
+      new AppError(
+        'unavailable',
+        'This service is not set up: its log names the settings at fault.',
+      ),
+    ),
 
   /** Whatever a batch holds, it is a wake; who is woken twice finds nothing to do. */
   queue: async (_batch: unknown, env: Env) => {

@@ -79,7 +79,8 @@ export async function complete(world: Completing, range: AuditRange): Promise<Co
       const theirs = images.get(generation.id) ?? []
       add(totals, margins, generation, theirs)
       const holes = [...holesOf(world, generation, theirs)]
-      if (!isTerminal(generation.status) && !holes.some(({ hole }) => hole === 'overdue')) totals.inTime++
+      if (!isTerminal(generation.status) && !holes.some(({ hole }) => hole === 'overdue'))
+        totals.inTime++
       totals.holes += holes.length
       holes.forEach(world.found)
     }
@@ -148,13 +149,27 @@ function roadOf({ failureCode, byCallback, byReply, byFetch }: AuditedGeneration
   return byFetch ? 'fetch' : 'unknown'
 }
 
-function* holesOf(world: Completing, generation: AuditedGeneration, images: AuditedImage[]): Generator<Hole> {
-  const of = (hole: HoleKind, detail: string): Hole => ({ hole, generationId: generation.id, image: null, detail })
-  yield* isTerminal(generation.status) ? endedHoles(generation, of) : openHoles(world, generation, of)
+function* holesOf(
+  world: Completing,
+  generation: AuditedGeneration,
+  images: AuditedImage[],
+): Generator<Hole> {
+  const of = (hole: HoleKind, detail: string): Hole => ({
+    hole,
+    generationId: generation.id,
+    image: null,
+    detail,
+  })
+  yield* isTerminal(generation.status)
+    ? endedHoles(generation, of)
+    : openHoles(world, generation, of)
   yield* archiveHoles(generation, images, of)
   for (const image of images) {
     const { source, position } = image
-    const ofImage = (hole: HoleKind, detail: string) => ({ ...of(hole, detail), image: { source, position } })
+    const ofImage = (hole: HoleKind, detail: string) => ({
+      ...of(hole, detail),
+      image: { source, position },
+    })
     yield* imageHoles(world, image, ofImage)
   }
 }
@@ -167,35 +182,50 @@ function* openHoles(
   of: Of,
 ) {
   const overdueMs = now() - requestedAt - config.resultDeadlineMs
-  if (overdueMs > LATE_MS) yield of('overdue', `${status} for ${duration(overdueMs)} past its deadline`)
+  if (overdueMs > LATE_MS)
+    yield of('overdue', `${status} for ${duration(overdueMs)} past its deadline`)
   if (finishedAt !== null || failures > 0) yield of('contradictory', `${status}, although it ended`)
 }
 
 function* endedHoles(generation: AuditedGeneration, of: Of) {
   const { status, finishedAt, failureCode, failures, lastFailedAt, offers } = generation
   if (finishedAt === null) yield of('unexplained', `${status}, and nobody knows when`)
-  else if (roadOf(generation) === 'unknown') yield of('unexplained', `${status}, and no message that is kept said so`)
+  else if (roadOf(generation) === 'unknown')
+    yield of('unexplained', `${status}, and no message that is kept said so`)
   if (status === 'failed') {
     if (failureCode === null) yield of('unexplained', 'failed without a reason')
     if (failures !== 1) yield of('contradictory', `failed ${failures} times`)
     if (offers > 0) yield of('contradictory', 'failed, although its images were offered')
   } else {
-    if (failureCode !== null) yield of('contradictory', `succeeded, with the failure ${failureCode}`)
-    if (finishedAt !== null && (lastFailedAt ?? 0) > finishedAt) yield of('contradictory', 'failed after it succeeded')
-    if (offers === 0 && generation.nsfwVerdict !== 'flagged') yield of('unexplained', 'succeeded without any image')
+    if (failureCode !== null)
+      yield of('contradictory', `succeeded, with the failure ${failureCode}`)
+    if (finishedAt !== null && (lastFailedAt ?? 0) > finishedAt)
+      yield of('contradictory', 'failed after it succeeded')
+    if (offers === 0 && generation.nsfwVerdict !== 'flagged')
+      yield of('unexplained', 'succeeded without any image')
   }
 }
 
-function* archiveHoles({ archiveStatus, status }: AuditedGeneration, images: AuditedImage[], of: Of) {
+function* archiveHoles(
+  { archiveStatus, status }: AuditedGeneration,
+  images: AuditedImage[],
+  of: Of,
+) {
   const isPending = images.some((image) => image.status === 'pending')
-  if (archiveStatus === 'pending' && !isPending) yield of('contradictory', 'its archive is pending, and no image is')
-  if (archiveStatus === 'none' && images.length > 0) yield of('contradictory', 'it has images, and no archive')
-  if (status === 'failed' && images.length > 0) yield of('contradictory', 'failed, although it has images')
+  if (archiveStatus === 'pending' && !isPending)
+    yield of('contradictory', 'its archive is pending, and no image is')
+  if (archiveStatus === 'none' && images.length > 0)
+    yield of('contradictory', 'it has images, and no archive')
+  if (status === 'failed' && images.length > 0)
+    yield of('contradictory', 'failed, although it has images')
 }
 
 function* imageHoles({ config, now }: Completing, image: AuditedImage, of: Of) {
   const { status, objectKey, sha256, bytes, archivedAt, lastExpiresAt, dueAt, leasedUntil } = image
-  if (status === 'archived' && (objectKey === null || sha256 === null || bytes === null || archivedAt === null))
+  if (
+    status === 'archived' &&
+    (objectKey === null || sha256 === null || bytes === null || archivedAt === null)
+  )
     yield of('no_object', 'archived, and without an object')
   if (status !== 'pending') return
   if (lastExpiresAt === null) yield of('stuck', 'pending, and nothing offers it')
@@ -212,7 +242,13 @@ function spread(margins: number[]): Completeness['marginMs'] {
   const [min] = sorted
   if (min === undefined) return null
   const at = (share: number) => sorted[Math.ceil(sorted.length * share) - 1] ?? min
-  return { min, p1: at(0.01), p50: at(0.5), p99: at(0.99), late: sorted.findLastIndex((margin) => margin <= 0) + 1 }
+  return {
+    min,
+    p1: at(0.01),
+    p50: at(0.5),
+    p99: at(0.99),
+    late: sorted.findLastIndex((margin) => margin <= 0) + 1,
+  }
 }
 
 const UNITS = [

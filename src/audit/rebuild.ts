@@ -63,7 +63,11 @@ export async function rebuild(world: Rebuilding): Promise<Rebuilt> {
 
 type Report = (problem: RebuildProblem) => void
 
-async function readOne(world: Rebuilding, key: string, report: Report): Promise<GenerationRecord | null> {
+async function readOne(
+  world: Rebuilding,
+  key: string,
+  report: Report,
+): Promise<GenerationRecord | null> {
   const leftOut = (problem: RebuildProblemKind, detail: string) => {
     report({ problem, key, generationId: null, detail })
     return null

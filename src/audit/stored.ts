@@ -27,7 +27,11 @@ export async function askStore<Answer>(
 }
 
 /** What `take` makes of an object, which it has to read to its end or cancel; null where there is none. */
-export const readObject = <Taken>(world: StoreReader, key: string, take: (object: StoredObject) => Promise<Taken>) =>
+export const readObject = <Taken>(
+  world: StoreReader,
+  key: string,
+  take: (object: StoredObject) => Promise<Taken>,
+) =>
   askStore(world, async () => {
     const object = await world.objects.get(key)
     return object && take(object)

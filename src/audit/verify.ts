@@ -119,7 +119,8 @@ async function judge(
 ): Promise<{ bytes: number; problem?: Omit<Bad, keyof NamedObject> }> {
   try {
     const is = await readObject(world, named.key, hashed)
-    if (!is) return { bytes: 0, problem: { finding: 'missing', detail: 'the store has no such object' } }
+    if (!is)
+      return { bytes: 0, problem: { finding: 'missing', detail: 'the store has no such object' } }
     if (is.sha256 === named.sha256 && is.bytes === named.bytes) return { bytes: is.bytes }
     return {
       bytes: is.bytes,
@@ -130,7 +131,8 @@ async function judge(
   }
 }
 
-const messageOf = (error: unknown) => (error instanceof Error ? error.message || error.name : String(error))
+const messageOf = (error: unknown) =>
+  error instanceof Error ? error.message || error.name : String(error)
 
 /** By the images that show them now. A cut-short copy may have given way to a better one: then it is nobody's loss. */
 async function reportBad(world: Verifying, bad: Bad[], report: Report) {
@@ -138,22 +140,34 @@ async function reportBad(world: Verifying, bad: Bad[], report: Report) {
   for (const { finding, detail, ...named } of bad.toSorted((a, b) => (a.key < b.key ? -1 : 1))) {
     const theirs = showing.filter(({ key }) => key === named.key)
     if (theirs.length === 0 || world.signal.aborted) continue
-    const repair = world.repair && finding !== 'unreadable' ? await copyAgain(world, named, theirs) : null
-    const images = theirs.map(({ generationId, source, position }) => ({ generationId, source, position }))
+    const repair =
+      world.repair && finding !== 'unreadable' ? await copyAgain(world, named, theirs) : null
+    const images = theirs.map(({ generationId, source, position }) => ({
+      generationId,
+      source,
+      position,
+    }))
     report({ finding, key: named.key, images, detail, repair })
   }
 }
 
 /** From every place that is still known whole, until one gives the very same bytes. */
-async function copyAgain(world: Verifying, named: NamedObject, showing: ShowingImage[]): Promise<Finding['repair']> {
+async function copyAgain(
+  world: Verifying,
+  named: NamedObject,
+  showing: ShowingImage[],
+): Promise<Finding['repair']> {
   const urls = new Set<string>()
   for (const { generationId, source, position } of showing)
-    for (const { url } of await world.ledger.places({ generationId, source, position })) urls.add(url)
+    for (const { url } of await world.ledger.places({ generationId, source, position }))
+      urls.add(url)
   const reasons: string[] = []
   for (const url of urls) {
     if (world.signal.aborted) break
     const shown = redactUrl(url)
-    const reason = isCut(url) ? 'its signature was forgotten' : await copyFrom(world, url, named, showing)
+    const reason = isCut(url)
+      ? 'its signature was forgotten'
+      : await copyFrom(world, url, named, showing)
     if (reason === null) return { done: true, from: shown }
     reasons.push(`${shown}: ${reason}`)
   }
@@ -164,7 +178,12 @@ async function copyAgain(world: Verifying, named: NamedObject, showing: ShowingI
 const isCut = (url: string) => /[?&][^=&]+=\*\*\*(?:&|#|$)/u.test(url)
 
 /** Null where it was copied, else the reason why not. */
-async function copyFrom(world: Verifying, url: string, { key, sha256 }: NamedObject, showing: ShowingImage[]) {
+async function copyFrom(
+  world: Verifying,
+  url: string,
+  { key, sha256 }: NamedObject,
+  showing: ShowingImage[],
+) {
   const { allowedPrivateOrigins, imageHosts, publicUrl, downloadTimeoutMs } = world.config
   const ownOrigin = new URL(publicUrl).origin
   const policy = {
@@ -178,11 +197,14 @@ async function copyFrom(world: Verifying, url: string, { key, sha256 }: NamedObj
     const { bytes: shown } = await download(world.get, url, policy)
     const bytes = pictureBytes(url, shown)
     if (createHash('sha256').update(bytes).digest('hex') !== sha256) return 'it shows other bytes'
-    const contentType = showing.find((image) => image.contentType !== null)?.contentType ?? 'application/octet-stream'
+    const contentType =
+      showing.find((image) => image.contentType !== null)?.contentType ?? 'application/octet-stream'
     await world.objects.put(key, bytes, { sha256, contentType, ifAbsent: false })
     return null
   } catch (error) {
-    return error instanceof ImageFailure ? error.message : `the store did not take it: ${messageOf(error)}`
+    return error instanceof ImageFailure
+      ? error.message
+      : `the store did not take it: ${messageOf(error)}`
   }
 }
 
@@ -191,11 +213,16 @@ async function lookForRecords(world: Verifying, verified: Verified, report: Repo
   let page = await audit.recorded('')
   while (page.length > 0 && !signal.aborted) {
     const byKey = new Map(page.map(({ id, requestedAt }) => [recordKey(id, requestedAt), id]))
-    await inParallel(await audit.notStored([...byKey.keys()]), READS_AT_ONCE, signal, async (key) => {
-      // It may have been written since the store was listed.
-      if (!(await askStore(world, () => world.objects.head(key))))
-        report(await missingRecord(world, key, byKey.get(key) ?? ''))
-    })
+    await inParallel(
+      await audit.notStored([...byKey.keys()]),
+      READS_AT_ONCE,
+      signal,
+      async (key) => {
+        // It may have been written since the store was listed.
+        if (!(await askStore(world, () => world.objects.head(key))))
+          report(await missingRecord(world, key, byKey.get(key) ?? ''))
+      },
+    )
     progress('looking for records', (verified.records += page.length), null)
     page = await audit.recorded(page.at(-1)?.id ?? '')
   }
@@ -227,7 +254,13 @@ async function writeRecord(world: Verifying, id: string): Promise<Finding['repai
 /** What the store had before everything else was looked at, and the ledger still does not name. */
 async function lookForOrphans(world: Verifying, report: Report) {
   await orphansOf(world, IMAGES, namedObjects, 'no image shows it', report)
-  await orphansOf(world, RECORDS, namedRecords, 'it is no record of a generation of this ledger', report)
+  await orphansOf(
+    world,
+    RECORDS,
+    namedRecords,
+    'it is no record of a generation of this ledger',
+    report,
+  )
 }
 
 async function orphansOf(
@@ -246,7 +279,8 @@ async function orphansOf(
       hasWaited = true
       strays = without(strays, await named(world, keysOf(strays)))
     }
-    for (const { key } of strays) report({ finding: 'orphaned', key, images: [], detail, repair: null })
+    for (const { key } of strays)
+      report({ finding: 'orphaned', key, images: [], detail, repair: null })
     page = await world.audit.unnamed(prefix, page.at(-1)?.key ?? '')
   }
 }
@@ -256,7 +290,8 @@ interface Keyed {
 }
 
 const keysOf = (page: Keyed[]) => page.map(({ key }) => key)
-const without = (page: Keyed[], named: ReadonlySet<string>) => page.filter(({ key }) => !named.has(key))
+const without = (page: Keyed[], named: ReadonlySet<string>) =>
+  page.filter(({ key }) => !named.has(key))
 
 const namedObjects = async ({ audit }: Verifying, keys: string[]) =>
   new Set((await audit.showing(keys)).map(({ key }) => key))

@@ -29,7 +29,11 @@ export function createApp(deps: Deps, { isDraining, peerAddress = () => null }: 
     // What strangers wrote stands in many answers: none of them is ever to be taken for a page.
     c.res.headers.set('x-content-type-options', 'nosniff')
     forgeries.report()
-    deps.log('debug', 'request', { method: c.req.method, path: shownPath(c.req.path), status: c.res.status })
+    deps.log('debug', 'request', {
+      method: c.req.method,
+      path: shownPath(c.req.path),
+      status: c.res.status,
+    })
   })
   app.use('/v1/*', authentication(deps.config.tokens))
   app.route('/v1/generations', generationRoutes(deps))

@@ -23,9 +23,14 @@ export function callbackRoutes(deps: Deps, { forgeries, clientOf }: Door) {
     // To the letter as we spelled it: by that spelling proxies and logs know a callback URL. Senders may add a query.
     const [spelled] = c.req.url.split(/[?#]/u)
     const isOurs = spelled?.endsWith(`/callbacks/${id}/${mac}`) === true
-    if (!isOurs || uuidTime(id) === null || !deps.verifiesCallback(id, mac)) throw forgeries.refused(clientOf(c))
+    if (!isOurs || uuidTime(id) === null || !deps.verifiesCallback(id, mac))
+      throw forgeries.refused(clientOf(c))
     const body = await keep(deps, id, c.req.raw).catch(notKept)
-    if (body.tooLarge) throw new AppError('body_too_large', `Expected a body of at most ${MOST_CALLBACK_BYTES} bytes.`)
+    if (body.tooLarge)
+      throw new AppError(
+        'body_too_large',
+        `Expected a body of at most ${MOST_CALLBACK_BYTES} bytes.`,
+      )
     return c.json({ received: true })
   })
 }
@@ -39,5 +44,8 @@ async function keep(deps: Deps, id: string, request: Request) {
 /** Whatever the reason, a callback that is not kept must come again. */
 function notKept(cause: unknown): never {
   if (cause instanceof AppError && cause.code === 'body_incomplete') throw cause
-  throw new AppError('unavailable', 'The callback cannot be kept right now.', { cause, retryAfterSeconds: 5 })
+  throw new AppError('unavailable', 'The callback cannot be kept right now.', {
+    cause,
+    retryAfterSeconds: 5,
+  })
 }

@@ -8,7 +8,10 @@ export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boo
     .get('/readyz', async (c) => {
       const ledger = isDraining() ? 'draining' : await ledgerState(deps)
       const ready = ledger === 'ok'
-      return c.json({ status: ready ? 'ready' : 'not_ready', ledger, ...deps.health.read() }, ready ? 200 : 503)
+      return c.json(
+        { status: ready ? 'ready' : 'not_ready', ledger, ...deps.health.read() },
+        ready ? 200 : 503,
+      )
     })
 }
 

@@ -1,4 +1,9 @@
-import type { ImageRow, NsfwReportRow, TimelineEntry, WholeGeneration } from '../ledger/generations.ts'
+import type {
+  ImageRow,
+  NsfwReportRow,
+  TimelineEntry,
+  WholeGeneration,
+} from '../ledger/generations.ts'
 import { redactUrl } from '../model/shown-url.ts'
 
 const rfc3339 = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
@@ -6,7 +11,10 @@ const failure = (code: string | null, message: string | null) =>
   code === null ? null : { code, message: redactUrlsIn(message) }
 
 /** A generation as every door shows it (contract, section 3). Links lose their secrets here. */
-export function generationJson({ generation: row, images, reports }: WholeGeneration, publicUrl: string) {
+export function generationJson(
+  { generation: row, images, reports }: WholeGeneration,
+  publicUrl: string,
+) {
   return {
     id: row.id,
     status: row.status,
@@ -19,7 +27,11 @@ export function generationJson({ generation: row, images, reports }: WholeGenera
     client_track_id: row.clientTrackId,
     provider_id: row.providerId,
     submitted_by: row.submittedBy,
-    nsfw: { verdict: row.nsfwVerdict, disputed: row.nsfwDisputed, reports: reports.map(reportJson) },
+    nsfw: {
+      verdict: row.nsfwVerdict,
+      disputed: row.nsfwDisputed,
+      reports: reports.map(reportJson),
+    },
     requested_at: rfc3339(row.requestedAt),
     finished_at: rfc3339(row.finishedAt),
     archived_at: rfc3339(row.archivedAt),
@@ -34,7 +46,12 @@ export function generationJson({ generation: row, images, reports }: WholeGenera
   }
 }
 
-function parametersJson({ parameters, modelId, prompt, negativePrompt }: WholeGeneration['generation']) {
+function parametersJson({
+  parameters,
+  modelId,
+  prompt,
+  negativePrompt,
+}: WholeGeneration['generation']) {
   if (parameters === null) return null
   const { init_image, mask_image, ...rest } = parameters
   return {
@@ -52,7 +69,9 @@ export function redactUrlsIn(json: unknown): unknown {
   if (typeof json === 'string') return json.replace(/https?:[^\s"'<>]+/giu, (url) => redactUrl(url))
   if (Array.isArray(json)) return json.map(redactUrlsIn)
   if (typeof json !== 'object' || json === null) return json
-  return Object.fromEntries(Object.entries(json).map(([name, inner]) => [name, redactUrlsIn(inner)]))
+  return Object.fromEntries(
+    Object.entries(json).map(([name, inner]) => [name, redactUrlsIn(inner)]),
+  )
 }
 
 const reportJson = ({ value, by, at }: NsfwReportRow) => ({ value, by, at: rfc3339(at) })
@@ -81,7 +100,11 @@ export function timelineJson({ generation }: WholeGeneration, entries: TimelineE
     event: 'requested',
     detail: { submitted_by: generation.submittedBy },
   }
-  const rest = entries.map(({ at, event, detail }) => ({ at: rfc3339(at), event, detail: redactUrlsIn(detail) }))
+  const rest = entries.map(({ at, event, detail }) => ({
+    at: rfc3339(at),
+    event,
+    detail: redactUrlsIn(detail),
+  }))
   // A generation that was adopted from its callback was requested of another ledger.
   return { data: generation.parameters === null ? rest : [requested, ...rest] }
 }

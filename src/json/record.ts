@@ -29,7 +29,10 @@ export function recordJson(whole: WholeGeneration, { offers, callbacks, events }
     request_sha256: requestSha256,
     submission_started_at: rfc3339OrNull(submissionStartedAt),
     fetch_owed: fetchOwed,
-    images: images.map(({ url, ...image }, n) => ({ ...image, margin_s: seconds(whole.images[n]?.marginMs) })),
+    images: images.map(({ url, ...image }, n) => ({
+      ...image,
+      margin_s: seconds(whole.images[n]?.marginMs),
+    })),
     offers: offers.map(offerJson),
     verdict_reports: whole.reports.map(({ value, verdict, by, callbackId, at }) => ({
       value,
@@ -39,7 +42,11 @@ export function recordJson(whole: WholeGeneration, { offers, callbacks, events }
       at: rfc3339(at),
     })),
     callbacks: callbacks.map(callbackJson),
-    events: events.map(({ at, event, detail }) => ({ at: rfc3339(at), event, detail: redactUrlsIn(detail) })),
+    events: events.map(({ at, event, detail }) => ({
+      at: rfc3339(at),
+      event,
+      detail: redactUrlsIn(detail),
+    })),
   }
 }
 
@@ -92,8 +99,14 @@ const image = z
     suspect: z.literal('truncated').nullable(),
     failure,
   })
-  .refine(({ object_key: key, sha256: hash }) => key === null || (hash !== null && isKeyOf(key, hash)), 'object_key')
-  .refine(({ status, object_key: key }) => status !== 'archived' || key !== null, 'an archived image has an object')
+  .refine(
+    ({ object_key: key, sha256: hash }) => key === null || (hash !== null && isKeyOf(key, hash)),
+    'object_key',
+  )
+  .refine(
+    ({ status, object_key: key }) => status !== 'archived' || key !== null,
+    'an archived image has an object',
+  )
 
 const isKeyOf = (key: string, hash: string) =>
   key.startsWith(`sha256/${hash.slice(0, 2)}/${hash.slice(2, 4)}/${hash}.`) && /\.\w+$/u.test(key)

@@ -23,7 +23,10 @@ export interface ClaimedImage {
   keptBytes: number
 }
 
-export type Place = Pick<typeof offers.$inferSelect, 'url' | 'attempts' | 'expiresAt' | 'exhausted'> & {
+export type Place = Pick<
+  typeof offers.$inferSelect,
+  'url' | 'attempts' | 'expiresAt' | 'exhausted'
+> & {
   /** An earlier image that is still pending has it too. */
   shared: boolean
 }
@@ -275,7 +278,14 @@ export function archiving({ db, atomically }: LedgerDriver) {
     ) => {
       const key = keyOf(image)
       const [rows] = await atomically([
-        bind(archived, { ...key, ...object, at, url, shownUrl: redactUrl(url), marginMs: expiresAt - at }),
+        bind(archived, {
+          ...key,
+          ...object,
+          at,
+          url,
+          shownUrl: redactUrl(url),
+          marginMs: expiresAt - at,
+        }),
         bind(noteArchived, { ...key, at, sha256: object.sha256 }),
         bind(deriveArchive, { id: image.generationId, now: at }),
         bind(placeTriedAtLast, { ...key, url }),
@@ -290,9 +300,15 @@ export function archiving({ db, atomically }: LedgerDriver) {
       const ended = attempt.sequel.kind === 'lost' || attempt.sequel.kind === 'truncated'
       const [rows] = await atomically([
         bind(failed, { ...key, ...failedColumns(image, attempt) }),
-        bind(noteAttempt, { ...key, event: 'attempt', detail: JSON.stringify(attemptDetail(image, attempt)) }),
+        bind(noteAttempt, {
+          ...key,
+          event: 'attempt',
+          detail: JSON.stringify(attemptDetail(image, attempt)),
+        }),
         bind(placeTried, { ...key, url: attempt.place.url, exhausted: attempt.exhausted ? 1 : 0 }),
-        ...(attempt.sequel.kind === 'again' ? [bind(followersWait, { ...key, dueAt: attempt.sequel.dueAt })] : []),
+        ...(attempt.sequel.kind === 'again'
+          ? [bind(followersWait, { ...key, dueAt: attempt.sequel.dueAt })]
+          : []),
         ...(attempt.sequel.kind === 'parked' ? [bind(askFreshLinks, key)] : []),
         ...(ended ? ending(image, attempt, places) : []),
       ])
@@ -309,7 +325,11 @@ export function archiving({ db, atomically }: LedgerDriver) {
 const placeTriedAtLast = statement<Record<string, unknown>>(sql`
   update offers set attempts = attempts + 1 where ${theImage} and url = ${value('url')} and ${isFinal}`)
 
-const keyOf = ({ generationId, source, position }: ClaimedImage) => ({ generationId, source, position })
+const keyOf = ({ generationId, source, position }: ClaimedImage) => ({
+  generationId,
+  source,
+  position,
+})
 
 const claimedImage = (row: Record<string, unknown>, leasedUntil: number): ClaimedImage => ({
   generationId: row['generation_id'] as string,
@@ -323,8 +343,20 @@ const claimedImage = (row: Record<string, unknown>, leasedUntil: number): Claime
   leasedUntil,
 })
 
-const STATUS_AFTER = { again: 'pending', parked: 'pending', lost: 'lost', truncated: 'archived' } as const
-const NO_OBJECT = { sha256: null, bytes: null, contentType: null, width: null, height: null, objectKey: null }
+const STATUS_AFTER = {
+  again: 'pending',
+  parked: 'pending',
+  lost: 'lost',
+  truncated: 'archived',
+} as const
+const NO_OBJECT = {
+  sha256: null,
+  bytes: null,
+  contentType: null,
+  width: null,
+  height: null,
+  objectKey: null,
+}
 
 function failedColumns(image: ClaimedImage, { sequel, failure, kept, placesSeen }: FailedAttempt) {
   const next = sequel.kind === 'again' ? sequel : null
@@ -344,7 +376,10 @@ function failedColumns(image: ClaimedImage, { sequel, failure, kept, placesSeen 
   }
 }
 
-const attemptDetail = ({ source, position }: ClaimedImage, { place, failure, sequel }: FailedAttempt) => ({
+const attemptDetail = (
+  { source, position }: ClaimedImage,
+  { place, failure, sequel }: FailedAttempt,
+) => ({
   source,
   position,
   url: redactUrl(place.url),
@@ -353,12 +388,23 @@ const attemptDetail = ({ source, position }: ClaimedImage, { place, failure, seq
   ...(sequel.kind === 'again' ? { next_at: new Date(sequel.dueAt).toISOString() } : {}),
 })
 
-function ending(image: ClaimedImage, { at, sequel, failure }: FailedAttempt, places: Place[]): Bound[] {
+function ending(
+  image: ClaimedImage,
+  { at, sequel, failure }: FailedAttempt,
+  places: Place[],
+): Bound[] {
   const { generationId, source, position } = image
   const lost = sequel.kind === 'lost'
-  const detail = lost ? { source, position, code: failure.code } : { source, position, suspect: 'truncated' }
+  const detail = lost
+    ? { source, position, code: failure.code }
+    : { source, position, suspect: 'truncated' }
   return [
-    bind(noteAttempt, { generationId, at, event: lost ? 'lost' : 'archived', detail: JSON.stringify(detail) }),
+    bind(noteAttempt, {
+      generationId,
+      at,
+      event: lost ? 'lost' : 'archived',
+      detail: JSON.stringify(detail),
+    }),
     bind(deriveArchive, { id: generationId, now: at }),
     ...forgetSecrets(generationId, places),
   ]

@@ -82,7 +82,9 @@ export function auditing({ db }: LedgerDriver) {
   return {
     /** Makes room for a look at the store. */
     storeOpened: async () => {
-      await db.run(sql`create temp table stored (key text primary key, bytes integer not null) without rowid`)
+      await db.run(
+        sql`create temp table stored (key text primary key, bytes integer not null) without rowid`,
+      )
     },
 
     /** The store has these. */
@@ -200,7 +202,8 @@ export function auditing({ db }: LedgerDriver) {
 
 export type Audit = ReturnType<typeof auditing>
 
-const within = ({ fromId, beforeId }: AuditRange) => and(gte(generations.id, fromId), lt(generations.id, beforeId))
+const within = ({ fromId, beforeId }: AuditRange) =>
+  and(gte(generations.id, fromId), lt(generations.id, beforeId))
 
 /** Whether a message of that kind came when the generation ended, and says what it ended as. */
 const endedBy = (event: 'replied' | 'fetched') => sql`exists (

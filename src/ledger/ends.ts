@@ -62,5 +62,7 @@ const forgetSourceSecret = statement<Secret>(sql`
 export const forgetSecrets = (generationId: string, places: { url: string }[]): Bound[] =>
   places.flatMap(({ url }) => {
     const secret = { generationId, url, shownUrl: redactUrl(url) }
-    return secret.shownUrl === url ? [] : [bind(forgetSecret, secret), bind(forgetSourceSecret, secret)]
+    return secret.shownUrl === url
+      ? []
+      : [bind(forgetSecret, secret), bind(forgetSourceSecret, secret)]
   })

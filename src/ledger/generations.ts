@@ -35,7 +35,16 @@ export interface TimelineEntry {
 }
 
 /** Of these there are few, as a rule: in this order. */
-const RARE = ['lost', 'partial', 'unconfirmed', 'requested', 'flagged', 'failed', 'processing', 'pending']
+const RARE = [
+  'lost',
+  'partial',
+  'unconfirmed',
+  'requested',
+  'flagged',
+  'failed',
+  'processing',
+  'pending',
+]
 
 /**
  * What a filter asks for, with what leaves the fewest generations first: its index is walked. SQLite knows no numbers of
@@ -100,7 +109,8 @@ export function reading({ db }: LedgerDriver) {
     },
 
     /** Who submitted a generation, whether it exists at all: what a door needs to let somebody in. */
-    generationRow: async (id: string): Promise<GenerationRow | null> => (await byId.get({ id })) ?? null,
+    generationRow: async (id: string): Promise<GenerationRow | null> =>
+      (await byId.get({ id })) ?? null,
 
     /** Newest first, by keyset: `beforeId` of the next page is the last id of this one. */
     generations: async (filter: GenerationFilter, limit: number): Promise<WholeGeneration[]> => {
@@ -122,7 +132,8 @@ export function reading({ db }: LedgerDriver) {
     },
 
     /** Both copies of a position, the output first. */
-    imagesAt: async (id: string, position: number): Promise<ImageRow[]> => oneImage.all({ id, position }),
+    imagesAt: async (id: string, position: number): Promise<ImageRow[]> =>
+      oneImage.all({ id, position }),
 
     /** Everything that happened to a generation, oldest first. */
     timeline: async (id: string): Promise<TimelineEntry[]> => {
@@ -134,7 +145,11 @@ export function reading({ db }: LedgerDriver) {
       ])
       return [
         ...received.map(callbackEntry),
-        ...reported.map(({ at, value, verdict, by }) => ({ at, event: 'verdict', detail: { value, verdict, by } })),
+        ...reported.map(({ at, value, verdict, by }) => ({
+          at,
+          event: 'verdict',
+          detail: { value, verdict, by },
+        })),
         ...offered.map(offerEntry),
         ...noted.map(({ at, event, detail }) => ({ at, event, detail })),
       ].toSorted((a, b) => a.at - b.at)

@@ -37,9 +37,9 @@ export type Ledger = ReturnType<typeof createLedger>
 
 /** drizzle hides what an async driver throws as the cause of an error whose message shows every value. */
 function throwingAsDriver<Methods extends object>(methods: Methods) {
-  const own = Object.entries(methods as Record<string, (...values: unknown[]) => Promise<unknown>>).map(
-    ([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)],
-  )
+  const own = Object.entries(
+    methods as Record<string, (...values: unknown[]) => Promise<unknown>>,
+  ).map(([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)])
   return Object.fromEntries(own) as Methods
 }
 

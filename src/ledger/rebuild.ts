@@ -93,7 +93,8 @@ const imagesOf = ({ images, offers }: GenerationRecord, now: number) =>
   images.map(({ margin_s, ...image }) => ({
     ...image,
     host: hostOf(image.source_url),
-    expires_at: offers.find(({ url }) => url === image.source_url)?.expires_at ?? image.archived_at ?? now,
+    expires_at:
+      offers.find(({ url }) => url === image.source_url)?.expires_at ?? image.archived_at ?? now,
     due_at: image.status === 'pending' ? now : null,
     margin_ms: margin_s === null ? null : Math.round(margin_s * 1000),
   }))

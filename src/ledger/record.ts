@@ -57,7 +57,8 @@ export function recording({ db, atomically }: LedgerDriver) {
     .prepare()
 
   return {
-    recordsDue: async (now: number, limit: number) => (await due.all({ now, limit })).map(({ id }) => id),
+    recordsDue: async (now: number, limit: number) =>
+      (await due.all({ now, limit })).map(({ id }) => id),
 
     /** What a record has beside the generation itself. */
     recordDetails: async (id: string) => ({
@@ -69,7 +70,10 @@ export function recording({ db, atomically }: LedgerDriver) {
     /** A record of this version is in the bucket. If the generation changed meanwhile, another is owed. */
     recordWritten: async (id: string, version: number, key: string, now: number) => {
       const values = { id, version, now }
-      await atomically([bind(written, values), bind(noteWritten, { ...values, detail: JSON.stringify({ key }) })])
+      await atomically([
+        bind(written, values),
+        bind(noteWritten, { ...values, detail: JSON.stringify({ key }) }),
+      ])
     },
 
     recordPostponed: async (id: string, until: number) => {

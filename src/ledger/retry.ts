@@ -82,7 +82,11 @@ export const retrying = ({ atomically }: LedgerDriver) => ({
   /** The clock was set back: what waits for a time waits no longer for that. */
   clockSetBack: async (now: number, byMs: number) => {
     const setBack = { now, byMs }
-    await atomically([bind(imagesSooner, setBack), bind(generationsSooner, setBack), bind(gateSooner, setBack)])
+    await atomically([
+      bind(imagesSooner, setBack),
+      bind(generationsSooner, setBack),
+      bind(gateSooner, setBack),
+    ])
   },
 
   /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */

@@ -1,5 +1,14 @@
 import { sql } from 'drizzle-orm'
-import { blob, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import {
+  blob,
+  index,
+  integer,
+  primaryKey,
+  real,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/sqlite-core'
 import type {
   ArchiveStatus,
   GenerationFailureCode,
@@ -27,7 +36,9 @@ export const generations = sqliteTable(
     prompt: text(),
     negativePrompt: text('negative_prompt'),
     /** What was asked for, but for the three columns above. Null where our ledger never saw the request. */
-    parameters: text({ mode: 'json' }).$type<Omit<InpaintRequest, 'model_id' | 'prompt' | 'negative_prompt'>>(),
+    parameters: text({ mode: 'json' }).$type<
+      Omit<InpaintRequest, 'model_id' | 'prompt' | 'negative_prompt'>
+    >(),
     clientTrackId: text('client_track_id'),
     providerId: text('provider_id'),
     submittedBy: text('submitted_by'),
@@ -238,4 +249,7 @@ export const gate = sqliteTable('gate', {
 })
 
 /** One row, written to learn whether the ledger can be written. */
-export const heartbeat = sqliteTable('heartbeat', { id: integer().primaryKey(), at: integer().notNull() })
+export const heartbeat = sqliteTable('heartbeat', {
+  id: integer().primaryKey(),
+  at: integer().notNull(),
+})

@@ -131,11 +131,21 @@ const noted = statement<Record<string, unknown>>(sql`
   select ${value('generationId')}, ${value('at')}, value ->> 'event', value -> 'detail' from json_each(${value('events')})
   where changes() > 0`)
 
-const COPY = ['source_url', 'sha256', 'bytes', 'content_type', 'width', 'height', 'object_key', 'suspect'] as const
+const COPY = [
+  'source_url',
+  'sha256',
+  'bytes',
+  'content_type',
+  'width',
+  'height',
+  'object_key',
+  'suspect',
+] as const
 const isTaken = sql.raw("images.status = 'pending' and excluded.status = 'archived'")
 const takenCopy = sql.join(
   [...COPY, 'status', 'archived_at'].map(
-    (name) => sql`${sql.raw(name)} = iif(${isTaken}, ${sql.raw(`excluded.${name}`)}, ${sql.raw(`images.${name}`)})`,
+    (name) =>
+      sql`${sql.raw(name)} = iif(${isTaken}, ${sql.raw(`excluded.${name}`)}, ${sql.raw(`images.${name}`)})`,
   ),
   sql`, `,
 )
@@ -216,7 +226,10 @@ const theirImages = sql`(
   select json_group_array(json_object('source', source, 'position', position, 'status', status,
     'parked', status = 'pending' and due_at is null))
   from images where generation_id = generations.id)`.mapWith((json: string) =>
-  (JSON.parse(json) as InJson<KnownImage, 'parked'>[]).map((image) => ({ ...image, parked: image.parked === 1 })),
+  (JSON.parse(json) as InJson<KnownImage, 'parked'>[]).map((image) => ({
+    ...image,
+    parked: image.parked === 1,
+  })),
 )
 
 /** Offers without images exist: those that only contradict. */
@@ -248,7 +261,12 @@ export function settling({ db, atomically }: LedgerDriver) {
   const byBody = db
     .select({ id: callbacks.id, lastReceivedAt: callbacks.lastReceivedAt })
     .from(callbacks)
-    .where(and(eq(callbacks.generationId, value('generationId')), eq(callbacks.bodySha256, value('bodySha256'))))
+    .where(
+      and(
+        eq(callbacks.generationId, value('generationId')),
+        eq(callbacks.bodySha256, value('bodySha256')),
+      ),
+    )
     .prepare()
 
   return {
@@ -266,19 +284,33 @@ export function settling({ db, atomically }: LedgerDriver) {
     },
 
     /** Counts a callback whose body was received before. */
-    callbackRepeated: async (generationId: string, { bodySha256, receivedAt }: CallbackEvidence) => {
+    callbackRepeated: async (
+      generationId: string,
+      { bodySha256, receivedAt }: CallbackEvidence,
+    ) => {
       await atomically([bind(repeated, { generationId, bodySha256, receivedAt })])
     },
 
     /** Whether a delivery is kept, or was counted, although whoever wrote that never heard so. */
-    callbackKept: async (delivery: { id: string; generationId: string; bodySha256: string; receivedAt: number }) => {
+    callbackKept: async (delivery: {
+      id: string
+      generationId: string
+      bodySha256: string
+      receivedAt: number
+    }) => {
       const first = await byBody.get(delivery)
-      return first !== undefined && (first.id === delivery.id || first.lastReceivedAt === delivery.receivedAt)
+      return (
+        first !== undefined &&
+        (first.id === delivery.id || first.lastReceivedAt === delivery.receivedAt)
+      )
     },
 
     /** Writes a decision whole, unless the generation changed since it was made: then false, and nothing is written. */
     settled: async (known: Known, decision: Decision) => {
-      const [[won]] = await atomically([decidedBy(known, decision), ...consequences(known, decision)])
+      const [[won]] = await atomically([
+        decidedBy(known, decision),
+        ...consequences(known, decision),
+      ])
       return won !== undefined
     },
   }
@@ -308,7 +340,13 @@ function isNews(generation: Settled, { next, callback, report, offers, lost, unn
   const changed = Object.entries(facts).some(
     ([name, fact]) => JSON.stringify(fact) !== JSON.stringify(generation[name as keyof Settled]),
   )
-  return changed || callback !== null || report !== null || unnamed !== null || offers.length + lost.length > 0
+  return (
+    changed ||
+    callback !== null ||
+    report !== null ||
+    unnamed !== null ||
+    offers.length + lost.length > 0
+  )
 }
 
 function consequences(known: Known, decision: Decision): Bound[] {
@@ -331,9 +369,12 @@ function consequences(known: Known, decision: Decision): Bound[] {
         callbackId: callback?.id ?? null,
       }),
     )
-  if (decision.events.length > 0) list.push(bind(noted, { generationId, at, events: JSON.stringify(decision.events) }))
+  if (decision.events.length > 0)
+    list.push(bind(noted, { generationId, at, events: JSON.stringify(decision.events) }))
   if (decision.unnamed && known.offers.some(isStandingOutput))
-    list.push(bind(unnamed, { generationId, urls: JSON.stringify(decision.unnamed.map(({ url }) => url)) }))
+    list.push(
+      bind(unnamed, { generationId, urls: JSON.stringify(decision.unnamed.map(({ url }) => url)) }),
+    )
   return [...list, ...imageConsequences(known, decision)]
 }
 
@@ -343,19 +384,28 @@ function imageConsequences(known: Known, decision: Decision) {
   const list: Bound[] = []
   const offered = decision.offers.filter(({ contradicts }) => !contradicts)
   if (decision.offers.length > 0)
-    list.push(bind(offeredPlaces, { generationId, at, road, offers: JSON.stringify(decision.offers) }))
+    list.push(
+      bind(offeredPlaces, { generationId, at, road, offers: JSON.stringify(decision.offers) }),
+    )
   if (offered.length > 0)
-    list.push(bind(offeredImages, { generationId, at, images: JSON.stringify(soonestOfEach(offered)) }))
-  if (decision.lost.length > 0) list.push(bind(parkedLost, { generationId, lost: JSON.stringify(decision.lost) }))
+    list.push(
+      bind(offeredImages, { generationId, at, images: JSON.stringify(soonestOfEach(offered)) }),
+    )
+  if (decision.lost.length > 0)
+    list.push(bind(parkedLost, { generationId, lost: JSON.stringify(decision.lost) }))
   if (offered.length + decision.lost.length > 0 && !opensArchive(known, decision))
-    list.push(bind(deriveArchive, { id: generationId, now: at }), bind(noteTaken, { generationId, at }))
+    list.push(
+      bind(deriveArchive, { id: generationId, now: at }),
+      bind(noteTaken, { generationId, at }),
+    )
   if (decision.lost.length > 0) list.push(...forgetSecrets(generationId, known.offers))
   if (road === 'reply') list.push(bind(openGate, {}))
   return list
 }
 
 /** Whether a message that nothing contradicted offered it as an output. */
-export const isStandingOutput = ({ source, contradicts }: KnownOffer) => source === 'output' && !contradicts
+export const isStandingOutput = ({ source, contradicts }: KnownOffer) =>
+  source === 'output' && !contradicts
 
 /** One place an image, the one that dies first, as the place to try next. */
 function soonestOfEach(offered: NewOffer[]) {

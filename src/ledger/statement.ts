@@ -30,10 +30,15 @@ export type Atomically = <const List extends readonly Bound[]>(list: List) => Pr
 const dialect = new SQLiteSyncDialect()
 
 /** Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of `Values`. */
-export function statement<Values extends object, Row = never>(query: SQLWrapper): Statement<Values, Row> {
+export function statement<Values extends object, Row = never>(
+  query: SQLWrapper,
+): Statement<Values, Row> {
   const { sql: text, params } = dialect.sqlToQuery(query.getSQL())
   const fillers = params.map(filler)
-  return { sql: text, bind: (values) => fillers.map((fill) => fill(values as Record<string, unknown>)) }
+  return {
+    sql: text,
+    bind: (values) => fillers.map((fill) => fill(values as Record<string, unknown>)),
+  }
 }
 
 /** drizzle's own fillPlaceholders finds out anew at every call what each parameter is. */
@@ -46,7 +51,10 @@ function filler(param: unknown): (values: Record<string, unknown>) => unknown {
   }
 }
 
-export const bind = <Values extends object, Row>(to: Statement<Values, Row>, values: Values): Bound<Row> => ({
+export const bind = <Values extends object, Row>(
+  to: Statement<Values, Row>,
+  values: Values,
+): Bound<Row> => ({
   statement: to,
   params: to.bind(values),
 })

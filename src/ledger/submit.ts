@@ -42,7 +42,10 @@ const mayLeaveAtOnce = sql`
   and not exists (select 1 from gate where closed_until > ${value('now')} or refusals > 0)
   and ${roomUnderMaximum}`
 
-const insertGeneration = statement<Record<string, unknown>, { submission_started_at: number | null }>(sql`
+const insertGeneration = statement<
+  Record<string, unknown>,
+  { submission_started_at: number | null }
+>(sql`
   insert into generations (id, status, model_id, prompt, negative_prompt, parameters, client_track_id, submitted_by,
     idempotency_key, request_sha256, requested_at, submission_started_at)
   values (${value('id')}, 'requested', ${value('modelId')}, ${value('prompt')}, ${value('negativePrompt')},
@@ -146,12 +149,25 @@ export function submitting({ db, atomically }: LedgerDriver) {
     .select({ id: generations.id, requestSha256: generations.requestSha256 })
     .from(generations)
     .where(
-      and(eq(generations.submittedBy, value('submittedBy')), eq(generations.idempotencyKey, value('idempotencyKey'))),
+      and(
+        eq(generations.submittedBy, value('submittedBy')),
+        eq(generations.idempotencyKey, value('idempotencyKey')),
+      ),
     )
     .prepare()
   const theGate = db.select().from(gate).prepare()
-  const someHeld = db.select({ id: generations.id }).from(generations).where(WAITING).limit(1).prepare()
-  const someOverdue = db.select({ id: generations.id }).from(generations).where(isOverdue).limit(1).prepare()
+  const someHeld = db
+    .select({ id: generations.id })
+    .from(generations)
+    .where(WAITING)
+    .limit(1)
+    .prepare()
+  const someOverdue = db
+    .select({ id: generations.id })
+    .from(generations)
+    .where(isOverdue)
+    .limit(1)
+    .prepare()
   const outValues = ({ maxInFlight, now }: InFlightRule) => ({
     maxInFlight,
     now,
@@ -163,7 +179,10 @@ export function submitting({ db, atomically }: LedgerDriver) {
      * Writes a request before anybody hears of it. `sent`: it may leave now, and nobody else will send it. `held`: it
      * waits its turn. `taken`: the Idempotency-Key belongs to an earlier request, and nothing was written.
      */
-    requested: async (generation: NewGeneration, rule: InFlightRule): Promise<'sent' | 'held' | 'taken'> => {
+    requested: async (
+      generation: NewGeneration,
+      rule: InFlightRule,
+    ): Promise<'sent' | 'held' | 'taken'> => {
       const { model_id, prompt, negative_prompt, ...parameters } = generation.request
       const [[row]] = await atomically([
         bind(insertGeneration, {
@@ -181,23 +200,35 @@ export function submitting({ db, atomically }: LedgerDriver) {
     },
 
     /** Who used an Idempotency-Key first. */
-    idempotent: async (submittedBy: string, idempotencyKey: string) => byKey.get({ submittedBy, idempotencyKey }),
+    idempotent: async (submittedBy: string, idempotencyKey: string) =>
+      byKey.get({ submittedBy, idempotencyKey }),
 
     /** Takes the oldest held request that may leave now; null where none may. It is nobody else's then. */
     heldClaimed: async (rule: InFlightRule): Promise<string | null> => {
       if (!(await someHeld.get())) return null
       const values = outValues(rule)
-      const [[row]] = await atomically([bind(claimHeld, values), bind(noteSubmitted, rule), bind(passGate, values)])
+      const [[row]] = await atomically([
+        bind(claimHeld, values),
+        bind(noteSubmitted, rule),
+        bind(passGate, values),
+      ])
       return row?.id ?? null
     },
 
     /** The provider accepted nothing: the request waits for its turn again. `full`: because too much is out already. */
-    refusedForNow: async (id: string, refusal: { now: number; retryMs: number; full: boolean; reason: string }) => {
+    refusedForNow: async (
+      id: string,
+      refusal: { now: number; retryMs: number; full: boolean; reason: string },
+    ) => {
       const { now, retryMs, full, reason } = refusal
       const until = now + retryMs
       await atomically([
         bind(hold, { id }),
-        bind(noteHeld, { id, now, detail: JSON.stringify({ reason, until: new Date(until).toISOString() }) }),
+        bind(noteHeld, {
+          id,
+          now,
+          detail: JSON.stringify({ reason, until: new Date(until).toISOString() }),
+        }),
         bind(closeGate, { until, full: full ? 1 : 0, ...outValues({ maxInFlight: null, now }) }),
       ])
     },
@@ -209,14 +240,19 @@ export function submitting({ db, atomically }: LedgerDriver) {
     submissionsAbandoned: async (before: number, now: number) => {
       const [rows] = await atomically([bind(abandonSubmissions, { before, now })])
       if (rows.length > 0)
-        await atomically([bind(noteAbandoned, { ids: JSON.stringify(rows.map(({ id }) => id)), now })])
+        await atomically([
+          bind(noteAbandoned, { ids: JSON.stringify(rows.map(({ id }) => id)), now }),
+        ])
       return rows.map(({ id }) => id)
     },
 
     /** Ends what was requested before the id `before` and is still open. Some at a time: repeat until none is left. */
     expired: async (before: string, now: number) => {
       if (!(await someOverdue.get({ before }))) return []
-      const [, rows] = await atomically([bind(noteExpired, { before, now }), bind(expire, { before, now })])
+      const [, rows] = await atomically([
+        bind(noteExpired, { before, now }),
+        bind(expire, { before, now }),
+      ])
       return rows.map(({ id }) => id)
     },
 

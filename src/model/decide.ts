@@ -1,7 +1,21 @@
 import type { Config } from '../config.ts'
-import { DEADLINE_FAILURES, fetchDelayMs, isTerminal, type Outcome, type Road, withReport } from './generation.ts'
+import {
+  DEADLINE_FAILURES,
+  fetchDelayMs,
+  isTerminal,
+  type Outcome,
+  type Road,
+  withReport,
+} from './generation.ts'
 import type { CallbackDecision } from '../ledger/schema.ts'
-import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from '../ledger/settle.ts'
+import type {
+  Decision,
+  Known,
+  KnownImage,
+  KnownOffer,
+  NewOffer,
+  Settled,
+} from '../ledger/settle.ts'
 import { linkExpiresAt } from './link.ts'
 import { redactUrl } from './shown-url.ts'
 import { isNew, leftOut, placed } from './offers.ts'
@@ -93,7 +107,8 @@ const settledColumns = (row: Settled): Settled => ({
 /** A callback is on record by its own row; a reply and a fetch are by an event. */
 function noteRoad(draft: Draft, said: Said) {
   if (draft.road === 'callback') return
-  const detail = 'reason' in said ? { status: said.status, reason: said.reason } : { status: said.status }
+  const detail =
+    'reason' in said ? { status: said.status, reason: said.reason } : { status: said.status }
   draft.events.push({ event: draft.road === 'reply' ? 'replied' : 'fetched', detail })
 }
 
@@ -101,26 +116,36 @@ function silent(known: Known, draft: Draft, rules: Rules, retryAfterSeconds: num
   const { next, road, at } = draft
   if (road === 'fetch') askAgain(known, draft, rules, { retryAfterSeconds })
   else if (road === 'reply' && next.status === 'requested') next.status = 'unconfirmed'
-  if (road === 'reply' && next.providerId !== null && !isTerminal(next.status)) next.fetchDueAt ??= at
+  if (road === 'reply' && next.providerId !== null && !isTerminal(next.status))
+    next.fetchDueAt ??= at
 }
 
 /**
  * A fetch told nothing new: ask again later, and of a generation that has ended not for ever. Fresh links are asked for
  * once: "processing" is an answer to that.
  */
-function askAgain(known: Known, draft: Draft, rules: Rules, { isAnswer = false, retryAfterSeconds = 0 }) {
+function askAgain(
+  known: Known,
+  draft: Draft,
+  rules: Rules,
+  { isAnswer = false, retryAfterSeconds = 0 },
+) {
   const { next, at } = draft
   next.fetches += 1
   const waits = known.images.some(({ parked }) => parked)
   const isEnough = (waits && isAnswer) || isGivenUp(next.fetches, rules)
   if (isTerminal(next.status) && (isEnough || !next.fetchOwed)) fetchAnswered(known, draft)
   else
-    next.fetchDueAt = at + Math.max(fetchDelayMs(next.fetches, rules.reconcileGraceSeconds), retryAfterSeconds * 1000)
+    next.fetchDueAt =
+      at +
+      Math.max(fetchDelayMs(next.fetches, rules.reconcileGraceSeconds), retryAfterSeconds * 1000)
 }
 
 /** Whether `fetches` tries, one after the other, span the deadline for results. */
 function isGivenUp(fetches: number, { reconcileGraceSeconds, resultDeadlineMs }: Rules) {
-  const waits = Array.from({ length: fetches - 1 }, (_, n) => fetchDelayMs(n + 1, reconcileGraceSeconds))
+  const waits = Array.from({ length: fetches - 1 }, (_, n) =>
+    fetchDelayMs(n + 1, reconcileGraceSeconds),
+  )
   return waits.reduce((sum, wait) => sum + wait, 0) >= resultDeadlineMs
 }
 
@@ -128,10 +153,17 @@ function isGivenUp(fetches: number, { reconcileGraceSeconds, resultDeadlineMs }:
 function fetchAnswered(known: Known, draft: Draft) {
   Object.assign(draft.next, { fetchDueAt: null, fetchOwed: false, fetches: 0 })
   const isOffered = ({ source, position }: KnownImage) =>
-    draft.offers.some((one) => !one.contradicts && one.source === source && one.position === position)
-  for (const { source, position } of known.images.filter((image) => image.parked && !isOffered(image))) {
+    draft.offers.some(
+      (one) => !one.contradicts && one.source === source && one.position === position,
+    )
+  for (const { source, position } of known.images.filter(
+    (image) => image.parked && !isOffered(image),
+  )) {
     draft.lost.push({ source, position })
-    draft.events.push({ event: 'lost', detail: { source, position, reason: 'no fresh link was offered' } })
+    draft.events.push({
+      event: 'lost',
+      detail: { source, position, reason: 'no fresh link was offered' },
+    })
   }
 }
 
@@ -148,7 +180,9 @@ function processing(known: Known, draft: Draft, said: Outcome, rules: Rules) {
   } else if (!isTerminal(next.status) && (begins || learnsId)) {
     next.fetches = 0
     next.fetchDueAt =
-      at + Math.min(said.etaSeconds ?? 0, LONGEST_ETA_SECONDS) * 1000 + fetchDelayMs(0, rules.reconcileGraceSeconds)
+      at +
+      Math.min(said.etaSeconds ?? 0, LONGEST_ETA_SECONDS) * 1000 +
+      fetchDelayMs(0, rules.reconcileGraceSeconds)
   }
   if (begins) next.status = 'processing'
   if (!isTerminal(next.status)) learn(next, said)
@@ -166,7 +200,12 @@ function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }
   } else {
     learn(next, said)
     const code = road === 'reply' ? 'provider_refused' : 'provider_failed'
-    Object.assign(next, { status: 'failed', finishedAt: at, failureCode: code, failureMessage: said.message })
+    Object.assign(next, {
+      status: 'failed',
+      finishedAt: at,
+      failureCode: code,
+      failureMessage: said.message,
+    })
     draft.callbackDecision = 'accepted'
     draft.events.push({ event: 'failed', detail: { code, message: said.message } })
     fetchAnswered(known, draft)
@@ -195,7 +234,12 @@ function oweFetch(draft: Draft, dueAt: number | null) {
   Object.assign(draft.next, { fetchOwed: true, fetches: 0, fetchDueAt: dueAt })
 }
 
-function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succeeded' }, rules: Rules) {
+function succeeded(
+  known: Known,
+  draft: Draft,
+  said: Outcome & { status: 'succeeded' },
+  rules: Rules,
+) {
   const first = draft.next.status !== 'succeeded'
   const late = endedByDeadline(draft.next)
   const links = placed(known, said.images, draft.road)
@@ -203,13 +247,22 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
   draft.offers = fresh.map((link) => offer(link, draft.at, rules))
   if (draft.road === 'fetch' && said.images.length > 0) draft.unnamed = leftOut(known, said.images)
   if (first) {
-    Object.assign(draft.next, { status: 'succeeded', finishedAt: draft.at, failureCode: null, failureMessage: null })
+    Object.assign(draft.next, {
+      status: 'succeeded',
+      finishedAt: draft.at,
+      failureCode: null,
+      failureMessage: null,
+    })
     draft.next.fetchDueAt = draft.next.fetchOwed ? whenSafe(known, draft) : null
     draft.callbackDecision = late ? 'late' : 'accepted'
   } else if (links.some((link) => link.contradicts)) {
     // Only the provider, where it was asked, is believed in part.
     if (draft.road !== 'fetch')
-      draft.offers = draft.offers.map((one) => ({ ...one, url: redactUrl(one.url), contradicts: true }))
+      draft.offers = draft.offers.map((one) => ({
+        ...one,
+        url: redactUrl(one.url),
+        contradicts: true,
+      }))
     contradicts(known, draft, rules)
     return
   } else if (fresh.length > 0) {
@@ -223,8 +276,10 @@ function succeeded(known: Known, draft: Draft, said: Outcome & { status: 'succee
 /** A callback tells less than a fetch: the verdict and the mirrors are asked for once, when the outputs are safe. */
 function oweWhatIsMissing(known: Known, draft: Draft, said: Outcome & { status: 'succeeded' }) {
   const { next } = draft
-  const lacksProxies = !said.mentionsProxies && !known.images.some(({ source }) => source === 'proxy')
-  const lacksVerdict = (said.nsfw?.verdict ?? 'unknown') === 'unknown' && next.nsfwVerdict === 'unknown'
+  const lacksProxies =
+    !said.mentionsProxies && !known.images.some(({ source }) => source === 'proxy')
+  const lacksVerdict =
+    (said.nsfw?.verdict ?? 'unknown') === 'unknown' && next.nsfwVerdict === 'unknown'
   if (next.providerId === null || !(lacksProxies || lacksVerdict)) return
   oweFetch(draft, whenSafe(known, draft))
 }

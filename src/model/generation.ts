@@ -1,6 +1,12 @@
 /** The nouns of Afterimage and the rules that need no I/O. */
 
-export const GENERATION_STATUSES = ['requested', 'processing', 'unconfirmed', 'succeeded', 'failed'] as const
+export const GENERATION_STATUSES = [
+  'requested',
+  'processing',
+  'unconfirmed',
+  'succeeded',
+  'failed',
+] as const
 /** The provider's story. `unconfirmed`: sent, and no readable answer came. */
 export type GenerationStatus = (typeof GENERATION_STATUSES)[number]
 
@@ -92,7 +98,8 @@ export type Reply =
   | { status: 'unreadable'; reason: string }
 
 /** Whether the provider itself spoke. */
-export const answered = (reply: Reply) => reply.status !== 'unreadable' && (reply.status !== 'held' || reply.full)
+export const answered = (reply: Reply) =>
+  reply.status !== 'unreadable' && (reply.status !== 'held' || reply.full)
 
 /** What a callback says; no outcome where it cannot be read. */
 export interface CallbackReading {
@@ -100,12 +107,18 @@ export interface CallbackReading {
   trackId: string | null
 }
 
-export const isTerminal = (status: GenerationStatus) => status === 'succeeded' || status === 'failed'
+export const isTerminal = (status: GenerationStatus) =>
+  status === 'succeeded' || status === 'failed'
 
 /** `flagged` if any report says so, else `clear` if any does: the order of the reports does not matter. */
-export function withReport(current: { verdict: NsfwVerdict; disputed: boolean }, reported: NsfwVerdict) {
+export function withReport(
+  current: { verdict: NsfwVerdict; disputed: boolean },
+  reported: NsfwVerdict,
+) {
   const said = (verdict: NsfwVerdict) =>
-    reported === verdict || current.verdict === verdict || (current.disputed && verdict !== 'unknown')
+    reported === verdict ||
+    current.verdict === verdict ||
+    (current.disputed && verdict !== 'unknown')
   const verdict: NsfwVerdict = said('flagged') ? 'flagged' : said('clear') ? 'clear' : 'unknown'
   return { verdict, disputed: said('flagged') && said('clear') }
 }
@@ -123,7 +136,8 @@ const LONGEST_RETRY_SECONDS = 30 * 60
 export function retryDelayMs(attempts: number, baseSeconds: number, random = Math.random()) {
   const beyond = attempts - RETRY_SECONDS.length
   const seconds =
-    RETRY_SECONDS[Math.max(attempts, 1) - 1] ?? Math.min(30 * 2 ** Math.min(beyond, 10), LONGEST_RETRY_SECONDS)
+    RETRY_SECONDS[Math.max(attempts, 1) - 1] ??
+    Math.min(30 * 2 ** Math.min(beyond, 10), LONGEST_RETRY_SECONDS)
   return Math.round(seconds * baseSeconds * 1000 * (0.8 + 0.4 * random))
 }
 
@@ -132,5 +146,7 @@ const LONGEST_FETCH_DELAY_SECONDS = 600
 /** Milliseconds to wait before the next fetch when `fetches` of them told nothing: the grace, doubling to 10 min. */
 export function fetchDelayMs(fetches: number, graceSeconds: number) {
   const grace = Math.max(graceSeconds, 0.05)
-  return Math.round(Math.min(grace * 2 ** Math.min(fetches, 20), LONGEST_FETCH_DELAY_SECONDS) * 1000)
+  return Math.round(
+    Math.min(grace * 2 ** Math.min(fetches, 20), LONGEST_FETCH_DELAY_SECONDS) * 1000,
+  )
 }

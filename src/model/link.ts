@@ -33,5 +33,7 @@ function wholeNumber(value = '') {
 
 /** `20260131T235959Z`, ISO 8601's basic form, which Date.parse does not read. */
 function basicIsoTime(value = '') {
-  return Date.parse(value.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
+  return Date.parse(
+    value.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'),
+  )
 }

@@ -22,11 +22,17 @@ const isParked = ({ images }: Known, { source, position }: OfferedImage) =>
 
 /** Nobody follows a link to an image that is final, nor one that contradicts: its secrets are of no more use. */
 const isFinal = ({ images }: Known, { source, position }: KnownOffer) =>
-  images.some((one) => one.source === source && one.position === position && one.status !== 'pending')
+  images.some(
+    (one) => one.source === source && one.position === position && one.status !== 'pending',
+  )
 
 export const isNew = ({ offers }: Known, { url, source, position, contradicts }: KnownOffer) =>
   !offers.some(
-    (one) => one.url === url && one.source === source && one.position === position && one.contradicts === contradicts,
+    (one) =>
+      one.url === url &&
+      one.source === source &&
+      one.position === position &&
+      one.contradicts === contradicts,
   )
 
 /** The known outputs that a message leaves out. */
@@ -38,7 +44,9 @@ export function leftOut({ offers }: Known, images: OfferedImage[]): KnownOffer[]
 /** By the index in the message: the position of each output, null where it contradicts what is known. */
 function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   const outputs = known.offers.filter(isStandingOutput)
-  const suspected = new Set(known.offers.filter(({ contradicts }) => contradicts).map(({ url }) => withoutQuery(url)))
+  const suspected = new Set(
+    known.offers.filter(({ contradicts }) => contradicts).map(({ url }) => withoutQuery(url)),
+  )
   let free = 1 + Math.max(-1, ...known.images.map(({ position }) => position))
   const positions = new Map<number, number | null>()
   for (const image of images.filter(({ source }) => source === 'output')) {
@@ -54,7 +62,8 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
 
 /** Several outputs may differ in their queries only: then the whole link tells them apart, or else their order. */
 function closest(outputs: KnownOffer[], { url, position }: OfferedImage) {
-  const distance = (one: KnownOffer) => (one.url === url ? 0 : 2) + (one.position === position ? 0 : 1)
+  const distance = (one: KnownOffer) =>
+    (one.url === url ? 0 : 2) + (one.position === position ? 0 : 1)
   return outputs
     .filter((one) => withoutQuery(one.url) === withoutQuery(url))
     .toSorted((a, b) => distance(a) - distance(b))

@@ -1,11 +1,19 @@
-const SECRETS = new Set(['x-amz-signature', 'x-amz-credential', 'x-amz-security-token', 'signature', 'sig', 'token'])
+const SECRETS = new Set([
+  'x-amz-signature',
+  'x-amz-credential',
+  'x-amz-security-token',
+  'signature',
+  'sig',
+  'token',
+])
 
 /**
  * The URL without userinfo, and with `***` for each value in its query that proves a right to read. Every other byte
  * stays. Works on text, so that what is no URL is redacted as far as it looks like one. Never throws.
  */
 export function redactUrl(url: string): string {
-  const [, beforeQuery = '', query = '', fragment = ''] = /^([^?#]*)(\?[^#]*)?(#.*)?$/s.exec(url) ?? []
+  const [, beforeQuery = '', query = '', fragment = ''] =
+    /^([^?#]*)(\?[^#]*)?(#.*)?$/s.exec(url) ?? []
   return withoutUserinfo(beforeQuery) + query.replace(/[^?&]+/g, redactPair) + fragment
 }
 

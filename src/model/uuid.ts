@@ -16,14 +16,17 @@ function random(count: number) {
 
 /** A UUIDv7; those of one millisecond are in the order in which this process made them. */
 export function newId(msecs: number): string {
-  const seq = msecs === last.msecs ? last.seq + 1 : (new Uint32Array(random(4).buffer)[0] ?? 0) >>> 1
+  const seq =
+    msecs === last.msecs ? last.seq + 1 : (new Uint32Array(random(4).buffer)[0] ?? 0) >>> 1
   last = { msecs, seq }
   return v7({ ...last, random: random(16) })
 }
 
 /** Milliseconds since the epoch that a UUIDv7 begins with (RFC 9562, section 5.7); null for anything else. */
 export function uuidTime(id: string): number | null {
-  const match = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/u.exec(id)
+  const match = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/u.exec(
+    id,
+  )
   return match ? Number.parseInt(`${match[1] ?? ''}${match[2] ?? ''}`, 16) : null
 }
 

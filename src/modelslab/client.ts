@@ -24,7 +24,11 @@ export function modelsLab(options: ModelsLabOptions): Provider {
       const response = await options.fetch(options.baseUrl + path, {
         method: 'POST',
         // On a kept connection that the provider closes just now, nobody could tell whether it took the request.
-        headers: { 'content-type': 'application/json', accept: 'application/json', connection: 'close' },
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json',
+          connection: 'close',
+        },
         body: JSON.stringify({ key: options.apiKey, ...body }),
         redirect: 'manual',
         signal: AbortSignal.timeout(timeoutMs),
@@ -59,14 +63,17 @@ async function boundedText(response: Response) {
   let bytes = 0
   for await (const chunk of chunksOf(response)) {
     bytes += chunk.byteLength
-    if (bytes > MOST_REPLY_BYTES) throw new Error(`the reply is longer than ${MOST_REPLY_BYTES} bytes`)
+    if (bytes > MOST_REPLY_BYTES)
+      throw new Error(`the reply is longer than ${MOST_REPLY_BYTES} bytes`)
     chunks.push(chunk)
   }
   return new Blob(chunks).text()
 }
 
 /** A body that is missing is an empty one. */
-function chunksOf(response: Response): AsyncIterable<Uint8Array<ArrayBuffer>> | Iterable<Uint8Array<ArrayBuffer>> {
+function chunksOf(
+  response: Response,
+): AsyncIterable<Uint8Array<ArrayBuffer>> | Iterable<Uint8Array<ArrayBuffer>> {
   return response.body ?? []
 }
 

@@ -21,7 +21,8 @@ const isShallow = (value: unknown, levels: number): boolean =>
   value === null ||
   (levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1)))
 
-const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** The object that a body holds, or null where it is not a JSON object, or one that only an attack would nest so. */
 export function parseObject(text: string): Json | null {
@@ -67,15 +68,25 @@ export function readCallback(text: string): CallbackReading {
 }
 
 /** Reads `body.status` first and the HTTP status second: an accepted job has been seen with HTTP 400. */
-export function readReply(httpStatus: number, text: string, retryAfterHeader: string | null): Reply {
+export function readReply(
+  httpStatus: number,
+  text: string,
+  retryAfterHeader: string | null,
+): Reply {
   const body = parseObject(text)
   const outcome = body && readOutcome(body)
   if (outcome && outcome.status !== 'failed') return outcome
   const retryAfterSeconds = waitOf(body?.['retry_after']) ?? waitOf(retryAfterHeader)
   if (httpStatus === 429 || (body && numberOf(body['retry_after']) !== null))
-    return { status: 'held', retryAfterSeconds, full: true, reason: body ? messageOf(body) : `HTTP ${httpStatus}` }
+    return {
+      status: 'held',
+      retryAfterSeconds,
+      full: true,
+      reason: body ? messageOf(body) : `HTTP ${httpStatus}`,
+    }
   if (outcome) return outcome
-  if (body && isRefusal(httpStatus, body)) return { ...readFacts(body), status: 'failed', message: messageOf(body) }
+  if (body && isRefusal(httpStatus, body))
+    return { ...readFacts(body), status: 'failed', message: messageOf(body) }
   return {
     status: 'unreadable',
     reason: `HTTP ${httpStatus} with ${body ? 'no status that is known' : 'a body that is not JSON'}`,
@@ -93,11 +104,17 @@ const isRefusal = (httpStatus: number, body: Json) =>
 /**
  * Reads a fetch. Errors about our account or the provider's health say nothing of the generation, and are `unreadable`.
  */
-export function readFetch(httpStatus: number, text: string, retryAfterHeader: string | null): Reply {
+export function readFetch(
+  httpStatus: number,
+  text: string,
+  retryAfterHeader: string | null,
+): Reply {
   const reply = readReply(httpStatus, text, retryAfterHeader)
   if (reply.status !== 'failed') return reply
   const ofTheAccount =
-    [401, 402, 403].includes(httpStatus) || httpStatus >= 500 || /api key|credit|subscri/iu.test(reply.message)
+    [401, 402, 403].includes(httpStatus) ||
+    httpStatus >= 500 ||
+    /api key|credit|subscri/iu.test(reply.message)
   return ofTheAccount ? { status: 'unreadable', reason: reply.message } : reply
 }
 

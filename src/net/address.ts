@@ -24,7 +24,10 @@ function isPublicIPv4(address: string) {
 
 function isPublicIPv6(address: ipaddr.IPv6) {
   return (
-    address.zoneId === undefined && address.match(GLOBAL_UNICAST) && address.range() === 'unicast' && !isIsatap(address)
+    address.zoneId === undefined &&
+    address.match(GLOBAL_UNICAST) &&
+    address.range() === 'unicast' &&
+    !isIsatap(address)
   )
 }
 

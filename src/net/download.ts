@@ -76,9 +76,12 @@ async function take(response: GetResponse, maxBytes: number, signal: AbortSignal
 }
 
 function judgeHead(response: GetResponse) {
-  if (ABSENT.has(response.status)) throw new ImageFailure('not_found', `The host answered ${response.status}.`)
-  if (response.status !== 200) throw new ImageFailure('unreachable', `The host answered ${response.status}.`)
+  if (ABSENT.has(response.status))
+    throw new ImageFailure('not_found', `The host answered ${response.status}.`)
+  if (response.status !== 200)
+    throw new ImageFailure('unreachable', `The host answered ${response.status}.`)
   const encoding = response.header('content-encoding')?.trim().toLowerCase() ?? ''
   // We asked for identity. Inflating would let a few kilobytes become gigabytes, and store what was not sent.
-  if (encoding !== '' && encoding !== 'identity') throw new ImageFailure('not_an_image', 'The body is encoded.')
+  if (encoding !== '' && encoding !== 'identity')
+    throw new ImageFailure('not_an_image', 'The body is encoded.')
 }

@@ -22,13 +22,16 @@ export interface UrlPolicy {
  * Throws ImageFailure `refused_url` or `refused_address`, both final, and never repeats what it was given but the host.
  */
 export function judgeUrl(raw: string, policy: UrlPolicy, base?: URL): URL {
-  if (raw.length > MAX_URL_CHARACTERS) throw refusedUrl(`A URL of more than ${MAX_URL_CHARACTERS} characters.`)
+  if (raw.length > MAX_URL_CHARACTERS)
+    throw refusedUrl(`A URL of more than ${MAX_URL_CHARACTERS} characters.`)
   if (!URL.canParse(raw, base?.href)) throw refusedUrl('Not a URL.')
   const url = new URL(raw, base)
-  if (url.href.length > MAX_URL_CHARACTERS) throw refusedUrl(`A URL of more than ${MAX_URL_CHARACTERS} characters.`)
+  if (url.href.length > MAX_URL_CHARACTERS)
+    throw refusedUrl(`A URL of more than ${MAX_URL_CHARACTERS} characters.`)
   judgeForm(url)
   if (isOurs(url, new URL(policy.ownOrigin))) throw refusedUrl('This is our own address.')
-  if (!isListed(url.hostname, policy.imageHosts)) throw refusedUrl(`${url.hostname} is not among the image hosts.`)
+  if (!isListed(url.hostname, policy.imageHosts))
+    throw refusedUrl(`${url.hostname} is not among the image hosts.`)
   if (!policy.allowedPrivateOrigins.has(url.origin)) judgePublic(url)
   url.hash = ''
   return url
@@ -36,13 +39,18 @@ export function judgeUrl(raw: string, policy: UrlPolicy, base?: URL): URL {
 
 function judgeForm(url: URL) {
   // A blob: URL reports the origin inside it, so the scheme is judged before any origin is believed.
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refusedUrl('The scheme is not https.')
-  if (url.username !== '' || url.password !== '') throw refusedUrl('The URL carries a user name or a password.')
-  if (!isHostName(url.hostname.replace(/\.$/, ''))) throw refusedUrl('The host is no name that can have an address.')
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw refusedUrl('The scheme is not https.')
+  if (url.username !== '' || url.password !== '')
+    throw refusedUrl('The URL carries a user name or a password.')
+  if (!isHostName(url.hostname.replace(/\.$/, '')))
+    throw refusedUrl('The host is no name that can have an address.')
 }
 
 function isHostName(host: string) {
-  const hasLabels = host.split('.').every(({ length }) => length > 0 && length <= MAX_LABEL_CHARACTERS)
+  const hasLabels = host
+    .split('.')
+    .every(({ length }) => length > 0 && length <= MAX_LABEL_CHARACTERS)
   return hasLabels && host.length <= MAX_HOST_CHARACTERS
 }
 
@@ -55,7 +63,9 @@ function judgePublic(url: URL) {
   if (url.port !== '') throw refusedUrl(`Port ${url.port} is not 443.`)
   const literal = literalAddress(url.hostname)
   if (literal !== null && !isPublicUnicast(literal)) {
-    throw new ImageFailure('refused_address', `${literal} is not a public address.`, { final: true })
+    throw new ImageFailure('refused_address', `${literal} is not a public address.`, {
+      final: true,
+    })
   }
 }
 

@@ -28,7 +28,9 @@ export const resolveBySystem: Resolve = async (hostname) => {
 
 /** The addresses of this machine as of now: an interface may come or go. */
 export const addressesOfSystem = () =>
-  Object.values(networkInterfaces()).flatMap((interfaces = []) => interfaces.map(({ address }) => address))
+  Object.values(networkInterfaces()).flatMap((interfaces = []) =>
+    interfaces.map(({ address }) => address),
+  )
 
 type IsAllowed = (address: string) => boolean
 
@@ -37,7 +39,8 @@ type IsAllowed = (address: string) => boolean
  * to, so that a name cannot answer differently the second time (DNS rebinding).
  */
 export function judgedConnector(options: JudgedConnectOptions): buildConnector.connector {
-  const isAllowed: IsAllowed = (address) => isPublicUnicast(address) && !isOwn(address, options.ownAddresses())
+  const isAllowed: IsAllowed = (address) =>
+    isPublicUnicast(address) && !isOwn(address, options.ownAddresses())
   const toPublic = connectorVia(judging(options.resolve, isAllowed), options)
   const toAny = connectorVia(options.resolve, options)
   return (target, callback) => {
@@ -47,7 +50,9 @@ export function judgedConnector(options: JudgedConnectOptions): buildConnector.c
       // Node connects to a literal address without any lookup, so the lookup below never sees it.
       queueMicrotask(() => callback(refusedAddress(target.hostname), null))
     } else {
-      toPublic(target, (...[error, socket]) => (error ? callback(error, null) : judgePeer(socket, isAllowed, callback)))
+      toPublic(target, (...[error, socket]) =>
+        error ? callback(error, null) : judgePeer(socket, isAllowed, callback),
+      )
     }
   }
 }
@@ -67,7 +72,10 @@ export function judgePeer(socket: Socket, isAllowed: IsAllowed, callback: buildC
   }
   socket.destroy()
   // A socket that closed meanwhile has no peer any more.
-  callback(peer === undefined ? new ImageFailure('unreachable', 'Closed at once.') : refusedAddress(peer), null)
+  callback(
+    peer === undefined ? new ImageFailure('unreachable', 'Closed at once.') : refusedAddress(peer),
+    null,
+  )
 }
 
 function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
@@ -97,7 +105,8 @@ function lookupVia(resolve: Resolve): LookupFunction {
       (addresses) => {
         const answers = addresses.map((address) => ({ address, family: isIP(address) }))
         const [first] = answers
-        if (first === undefined) callback(new ImageFailure('unreachable', `${hostname} has no address.`), '')
+        if (first === undefined)
+          callback(new ImageFailure('unreachable', `${hostname} has no address.`), '')
         else if (all) callback(null, answers)
         else callback(null, first.address, first.family)
       },
@@ -111,7 +120,11 @@ function originOf({ protocol, host, hostname }: buildConnector.Options) {
 }
 
 function refusedAddress(address: string) {
-  return new ImageFailure('refused_address', `${address} is not a public address of another machine.`, {
-    final: true,
-  })
+  return new ImageFailure(
+    'refused_address',
+    `${address} is not a public address of another machine.`,
+    {
+      final: true,
+    },
+  )
 }

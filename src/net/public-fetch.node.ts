@@ -1,11 +1,21 @@
 import { Agent, request, type Dispatcher } from 'undici'
 import { ImageFailure } from '../errors.ts'
 import type { Get, GetResponse } from '../deps.ts'
-import { addressesOfSystem, judgedConnector, resolveBySystem, type Resolve } from './judged-connect.node.ts'
+import {
+  addressesOfSystem,
+  judgedConnector,
+  resolveBySystem,
+  type Resolve,
+} from './judged-connect.node.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 const MAX_HEADER_BYTES = 16 * 1024
-const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT'])
+const TIMEOUTS = new Set([
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'ETIMEDOUT',
+])
 
 export interface PublicGetOptions {
   /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is private. */
@@ -34,7 +44,9 @@ export function publicGet(options: PublicGetOptions): Get & { close: () => Promi
   const get: Get = async (url, signal) => {
     const answer = request(url, { dispatcher: agent, signal, headers: HEADERS })
     try {
-      return responseOf(await orAborted(answer, signal), (error) => asFailure(error, url.host, signal))
+      return responseOf(await orAborted(answer, signal), (error) =>
+        asFailure(error, url.host, signal),
+      )
     } catch (error) {
       throw asFailure(error, url.host, signal)
     }
@@ -42,7 +54,11 @@ export function publicGet(options: PublicGetOptions): Get & { close: () => Promi
   return Object.assign(get, { close: () => agent.destroy() })
 }
 
-function agentFor({ idleTimeoutMs = 30_000, connectTimeoutMs = 10_000, ...options }: PublicGetOptions) {
+function agentFor({
+  idleTimeoutMs = 30_000,
+  connectTimeoutMs = 10_000,
+  ...options
+}: PublicGetOptions) {
   return new Agent({
     connect: judgedConnector({
       resolve: resolveBySystem,
@@ -74,7 +90,10 @@ async function orAborted<T>(answer: Promise<T>, signal: AbortSignal) {
   }
 }
 
-function responseOf({ statusCode, headers, body }: Dispatcher.ResponseData, translate: Translate): GetResponse {
+function responseOf(
+  { statusCode, headers, body }: Dispatcher.ResponseData,
+  translate: Translate,
+): GetResponse {
   // A body that is discarded breaks by our own hand, and one that nobody reads has nobody to tell.
   body.on('error', () => undefined)
   return {

@@ -20,7 +20,12 @@ export function publicFetch({ fetch, allowedPrivateOrigins }: PublicFetchOptions
     if (!allowedPrivateOrigins.has(url.origin)) judgeHost(url)
     try {
       // A cached 404 would outlast the seconds for which a link is not ready.
-      const response = await fetch(url, { redirect: 'manual', headers: HEADERS, signal, cache: 'no-store' })
+      const response = await fetch(url, {
+        redirect: 'manual',
+        headers: HEADERS,
+        signal,
+        cache: 'no-store',
+      })
       return responseOf(response, (error) => asFailure(error, url.host, signal))
     } catch (error) {
       throw asFailure(error, url.host, signal)
@@ -32,9 +37,12 @@ function judgeHost({ hostname }: URL) {
   const address = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
   const isLiteral = /^[\d.]+$|:/u.test(address)
   // A name of one label, or below these, means something only inside somebody's network.
-  const isLocalName = !isLiteral && /^[^.]+\.?$|\.(?:localhost|local|internal|home\.arpa)\.?$/iu.test(address)
+  const isLocalName =
+    !isLiteral && /^[^.]+\.?$|\.(?:localhost|local|internal|home\.arpa)\.?$/iu.test(address)
   if (isLocalName || (isLiteral && !isPublicUnicast(address)))
-    throw new ImageFailure('refused_address', `${address} is not a public address.`, { final: true })
+    throw new ImageFailure('refused_address', `${address} is not a public address.`, {
+      final: true,
+    })
 }
 
 type Translate = (error: unknown) => ImageFailure
@@ -61,6 +69,7 @@ async function* translated(body: ReadableStream<Uint8Array> | null, translate: T
 
 function asFailure(cause: unknown, host: string, signal: AbortSignal) {
   if (cause instanceof ImageFailure) return cause
-  if (signal.aborted) return new ImageFailure('timeout', `${host} did not answer in time.`, { cause })
+  if (signal.aborted)
+    return new ImageFailure('timeout', `${host} did not answer in time.`, { cause })
   return new ImageFailure('unreachable', `${host} cannot be reached.`, { cause })
 }

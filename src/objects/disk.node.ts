@@ -72,7 +72,10 @@ class DiskStore implements ObjectStore {
     yield* this.walk(folder, prefix)
   }
 
-  private async *walk(folder: string, prefix: string): AsyncGenerator<{ key: string; bytes: number }> {
+  private async *walk(
+    folder: string,
+    prefix: string,
+  ): AsyncGenerator<{ key: string; bytes: number }> {
     const entries = await orNull(readdir(join(this.root, folder), { withFileTypes: true }))
     for (const entry of entries ?? []) {
       const key = folder + entry.name
@@ -99,7 +102,9 @@ class DiskStore implements ObjectStore {
 function isKey(key: string) {
   const segments = key.split('/')
   const strays =
-    segments.some((segment) => ['', '.', '..'].includes(segment)) || key.includes('\\') || key.includes('\0')
+    segments.some((segment) => ['', '.', '..'].includes(segment)) ||
+    key.includes('\\') ||
+    key.includes('\0')
   return !strays && segments[0]?.toLowerCase() !== TEMP
 }
 

@@ -53,7 +53,9 @@ class S3Store implements ObjectStore {
   }
 
   async head(key: string) {
-    const answer = await orNull(this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key })))
+    const answer = await orNull(
+      this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key })),
+    )
     return answer && { bytes: answer.ContentLength ?? 0 }
   }
 
@@ -62,8 +64,12 @@ class S3Store implements ObjectStore {
   }
 
   async *list(prefix: string) {
-    for await (const page of paginateListObjectsV2({ client: this.client }, { Bucket: this.bucket, Prefix: prefix })) {
-      for (const { Key, Size } of page.Contents ?? []) if (Key !== undefined) yield { key: Key, bytes: Size ?? 0 }
+    for await (const page of paginateListObjectsV2(
+      { client: this.client },
+      { Bucket: this.bucket, Prefix: prefix },
+    )) {
+      for (const { Key, Size } of page.Contents ?? [])
+        if (Key !== undefined) yield { key: Key, bytes: Size ?? 0 }
     }
   }
 
@@ -107,7 +113,12 @@ class S3Store implements ObjectStore {
     if (!(await this.head(key))) await this.send(key, bytes, options)
   }
 
-  private async send(key: string, bytes: Uint8Array, { sha256, contentType }: PutOptions, ifNoneMatch?: '*') {
+  private async send(
+    key: string,
+    bytes: Uint8Array,
+    { sha256, contentType }: PutOptions,
+    ifNoneMatch?: '*',
+  ) {
     const command = new PutObjectCommand({
       Bucket: this.bucket,
       Key: key,
@@ -133,7 +144,10 @@ function signAs(command: PutObjectCommand, sha256: string) {
   )
 }
 
-function storedObject({ Body, ContentLength, ContentRange }: GetObjectCommandOutput, ranged: boolean) {
+function storedObject(
+  { Body, ContentLength, ContentRange }: GetObjectCommandOutput,
+  ranged: boolean,
+) {
   if (!(Body instanceof Readable)) throw new Error('the store answered without a body')
   const bytes = ranged ? Number(ContentRange?.split('/')[1]) : ContentLength
   if (bytes === undefined || Number.isNaN(bytes)) {

@@ -7,8 +7,16 @@ const SAY_AGAIN_MS = 60_000
  * said to be away, so that one that comes and goes does not fill the log.
  */
 export function watchHealth(log: Log, now: () => number): Health {
-  const ledger = watch(['the ledger cannot be written', 'the ledger can be written again'], log, now)
-  const objects = watch(['the object store does not answer', 'the object store answers again'], log, now)
+  const ledger = watch(
+    ['the ledger cannot be written', 'the ledger can be written again'],
+    log,
+    now,
+  )
+  const objects = watch(
+    ['the object store does not answer', 'the object store answers again'],
+    log,
+    now,
+  )
   const provider = watch(['the provider does not answer', 'the provider answers again'], log, now)
   return {
     ledger: ledger.saw,

@@ -17,7 +17,11 @@ export function jsonLog({ level, secrets, now, write }: LogOptions): Log {
     if (RANK[at] < RANK[level]) return
     const line = { time: new Date(now()).toISOString(), level: at, message }
     write(
-      redact(asJson({ ...line, ...fields }) ?? JSON.stringify({ ...line, unreadable: Object.keys(fields) }), secrets),
+      redact(
+        asJson({ ...line, ...fields }) ??
+          JSON.stringify({ ...line, unreadable: Object.keys(fields) }),
+        secrets,
+      ),
     )
   }
 }
@@ -25,17 +29,21 @@ export function jsonLog({ level, secrets, now, write }: LogOptions): Log {
 function asJson(line: object) {
   try {
     // A replacer is called for every field, and most lines have nothing for it to do.
-    return Object.values(line).some(isObject) ? JSON.stringify(line, readable) : JSON.stringify(line)
+    return Object.values(line).some(isObject)
+      ? JSON.stringify(line, readable)
+      : JSON.stringify(line)
   } catch {
     return null
   }
 }
 
-const isObject = (field: unknown) => (typeof field === 'object' && field !== null) || typeof field === 'bigint'
+const isObject = (field: unknown) =>
+  (typeof field === 'object' && field !== null) || typeof field === 'bigint'
 
 /** Errors have no enumerable properties of their own: without this they would be logged as `{}`. */
 function readable(_key: string, field: unknown): unknown {
-  if (field instanceof Error) return { name: field.name, message: field.message, stack: field.stack, ...more(field) }
+  if (field instanceof Error)
+    return { name: field.name, message: field.message, stack: field.stack, ...more(field) }
   return typeof field === 'bigint' ? String(field) : field
 }
 

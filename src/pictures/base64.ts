@@ -8,7 +8,9 @@ const PADDING = /^[=\s]*$/u
  */
 export function pictureBytes(url: string, bytes: Uint8Array): Uint8Array {
   if (!/\.base64$/iu.test(new URL(url).pathname)) return bytes
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1').replace(PREFIX, '')
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    .toString('latin1')
+    .replace(PREFIX, '')
   // Node skips white space by itself; taking it out of crafted megabytes first stood still for seconds.
   return isBase64(text) ? new Uint8Array(Buffer.from(text, 'base64')) : bytes
 }

@@ -21,7 +21,10 @@ export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wak
     slots.add(image)
     const work = copy(deps, image, free)
       .catch((error: unknown) =>
-        deps.log('error', 'an attempt at an image failed', { generation: image.generationId, error }),
+        deps.log('error', 'an attempt at an image failed', {
+          generation: image.generationId,
+          error,
+        }),
       )
       .finally(() => {
         underWay.delete(work)
@@ -40,7 +43,10 @@ export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wak
   /** Fills the free slots with images that are due, `most` of them at most. Returns how many. */
   const fill = async (most: number) => {
     const isAway = deps.health.read().objects !== 'ok'
-    const free = Math.min(isAway ? await probe() : deps.config.archiveConcurrency - slots.size, most)
+    const free = Math.min(
+      isAway ? await probe() : deps.config.archiveConcurrency - slots.size,
+      most,
+    )
     if (stopped || free <= 0) return 0
     const images = await claimDue(deps, free, countByHost(slots))
     images.forEach(start)

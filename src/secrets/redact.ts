@@ -7,7 +7,14 @@ const LEAST_ENCODED_CHARACTERS = 16
 function spellings(secret: string) {
   const inJson = JSON.stringify(secret).slice(1, -1)
   const encoded = secret.length < LEAST_ENCODED_CHARACTERS ? [] : encodings(secret)
-  return [secret, secret.toUpperCase(), inJson, inJson.replaceAll('/', '\\/'), encodeURIComponent(secret), ...encoded]
+  return [
+    secret,
+    secret.toUpperCase(),
+    inJson,
+    inJson.replaceAll('/', '\\/'),
+    encodeURIComponent(secret),
+    ...encoded,
+  ]
 }
 
 /** In hex, and in base64 wherever it may begin among groups of three bytes: the digits that are all its own. */
@@ -18,7 +25,12 @@ function encodings(secret: string) {
     const digits = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64url')
     return digits.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6))
   })
-  return [hex, hex.toUpperCase(), ...base64, ...base64.map((url) => url.replaceAll('-', '+').replaceAll('_', '/'))]
+  return [
+    hex,
+    hex.toUpperCase(),
+    ...base64,
+    ...base64.map((url) => url.replaceAll('-', '+').replaceAll('_', '/')),
+  ]
 }
 
 /** The longest first: one may begin with another. */
@@ -42,7 +54,9 @@ function oddSpelling(secret: string) {
 
 /** A secret that no spelling but the odd ones makes shorter, or gives other characters than those of base64. */
 const PLAIN_SECRET = /^[\w-]{16,}$/u
-const isRunCharacter = Array.from({ length: 128 }, (_, code) => /[\w+/-]/u.test(String.fromCharCode(code)))
+const isRunCharacter = Array.from({ length: 128 }, (_, code) =>
+  /[\w+/-]/u.test(String.fromCharCode(code)),
+)
 
 /** Whether so many of those characters stand in a row; looks at few of the others. */
 function hasRun(text: string, length: number) {
@@ -78,9 +92,16 @@ const redactorOf = (secrets: readonly string[]) => redactors(secrets.join('\n'))
 export const redact = (text: string, secrets: readonly string[]) => redactorOf(secrets)(text)
 
 /** The same on bytes, whatever their encoding: each byte is taken as one character. `cut`: they went on. */
-export function redactBytes(bytes: Uint8Array, secrets: readonly string[], { cut }: { cut: boolean }) {
+export function redactBytes(
+  bytes: Uint8Array,
+  secrets: readonly string[],
+  { cut }: { cut: boolean },
+) {
   const asBytes = secrets.map((secret) => Buffer.from(secret, 'utf8').toString('latin1'))
-  const text = redact(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1'), asBytes)
+  const text = redact(
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1'),
+    asBytes,
+  )
   return Buffer.from(cut ? withoutCutSecret(text, asBytes) : text, 'latin1')
 }
 
@@ -105,6 +126,8 @@ export function redactJson<T>(value: T, secrets: readonly string[]): T {
     if (typeof json === 'string') return clean(json)
     if (Array.isArray(json)) return json.map(walk)
     if (typeof json !== 'object' || json === null) return json
-    return Object.fromEntries(Object.entries(json).map(([name, inner]) => [clean(name), walk(inner)]))
+    return Object.fromEntries(
+      Object.entries(json).map(([name, inner]) => [clean(name), walk(inner)]),
+    )
   }
 }

@@ -1,24 +1,38 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { type Config, ConfigError } from '../config.ts'
 
-const secretsFile = z.object({ callback_secret: z.string().min(20), api_token: z.string().regex(/^[\w-]{20,}$/u) })
+const secretsFile = z.object({
+  callback_secret: z.string().min(20),
+  api_token: z.string().regex(/^[\w-]{20,}$/u),
+})
 
 /**
  * The settings with whatever secrets they lack: those of `secrets.json` beside the database, made at the first start and
  * readable by its owner only.
  */
 export function withSecrets(config: Config): Config & { secretsPath: string | null } {
-  if (config.callbackSecrets.length > 0 && config.tokens.length > 0) return { ...config, secretsPath: null }
+  if (config.callbackSecrets.length > 0 && config.tokens.length > 0)
+    return { ...config, secretsPath: null }
   const path = join(dirname(config.databasePath), 'secrets.json')
   const made = read(path) ?? make(path) ?? read(path)
   if (!made) throw new Error(`${path} was made, and is gone again`)
   return {
     ...config,
     secretsPath: path,
-    callbackSecrets: config.callbackSecrets.length > 0 ? config.callbackSecrets : [made.callback_secret],
+    callbackSecrets:
+      config.callbackSecrets.length > 0 ? config.callbackSecrets : [made.callback_secret],
     tokens:
       config.tokens.length > 0
         ? config.tokens
@@ -38,7 +52,10 @@ function read(path: string) {
   const parsed = secretsFile.safeParse(parse(text))
   if (!parsed.success)
     throw new ConfigError([
-      { pointer: path, message: 'expected JSON with callback_secret and api_token, as it was made' },
+      {
+        pointer: path,
+        message: 'expected JSON with callback_secret and api_token, as it was made',
+      },
     ])
   return parsed.data
 }

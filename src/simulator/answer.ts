@@ -29,7 +29,10 @@ export function askedError(knobs: Knobs): Answer {
 }
 
 export function limited({ maxQueued }: World, { retry_after }: Knobs, code: Code): Answer {
-  return json(tooMany(Number.isFinite(maxQueued) ? maxQueued : DOCUMENTED_MAX_QUEUED, retry_after), code)
+  return json(
+    tooMany(Number.isFinite(maxQueued) ? maxQueued : DOCUMENTED_MAX_QUEUED, retry_after),
+    code,
+  )
 }
 
 /** The first half of a text, as a connection that is cut leaves it. */

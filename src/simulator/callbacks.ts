@@ -39,8 +39,14 @@ async function deliver(world: World, job: Job, webhook: URL, body: CallbackBody)
   }
 }
 
-async function post(world: World, webhook: URL, body: CallbackBody, contentType: string): Promise<Answer> {
-  if (!isLoopback(webhook)) return { answer: null, problem: 'not sent: the simulator calls loopback addresses only' }
+async function post(
+  world: World,
+  webhook: URL,
+  body: CallbackBody,
+  contentType: string,
+): Promise<Answer> {
+  if (!isLoopback(webhook))
+    return { answer: null, problem: 'not sent: the simulator calls loopback addresses only' }
   const deadline = world.background.deadline(ANSWER_SECONDS, `no answer within ${ANSWER_SECONDS} s`)
   try {
     const response = await fetch(webhook, {

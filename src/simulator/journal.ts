@@ -72,7 +72,10 @@ export class Journal {
    * Resolves with what `find` finds, as soon as that is truthy. `find` is run now and after every change, on the live entries.
    * Rejects after `timeoutMs`, saying what the journal held.
    */
-  until<T>(find: (submissions: readonly Submission[]) => T | Nothing, timeoutMs = 5000): Promise<T> {
+  until<T>(
+    find: (submissions: readonly Submission[]) => T | Nothing,
+    timeoutMs = 5000,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer)

@@ -40,7 +40,10 @@ export interface Simulator {
    * Resolves with what `find` finds in the journal, now or after a later change, as soon as that is truthy. Rejects
    * after `timeoutMs` (5000), saying what the journal held.
    */
-  until: <T>(find: (submissions: readonly Submission[]) => T | Nothing, timeoutMs?: number) => Promise<T>
+  until: <T>(
+    find: (submissions: readonly Submission[]) => T | Nothing,
+    timeoutMs?: number,
+  ) => Promise<T>
   /** Ends every connection, timer and callback under way. */
   close: () => Promise<void>
 }
@@ -61,7 +64,13 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   }
 }
 
-function createWorld({ key, maxQueued = Infinity, knobs, now = Date.now, log = () => {} }: SimulatorOptions): World {
+function createWorld({
+  key,
+  maxQueued = Infinity,
+  knobs,
+  now = Date.now,
+  log = () => {},
+}: SimulatorOptions): World {
   return {
     origins: { api: '', output: '', proxy: '' },
     key,

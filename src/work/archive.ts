@@ -12,7 +12,11 @@ export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
  * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of each host that are
  * under way elsewhere in this process. Returns how many were tried.
  */
-export async function archiveDue(deps: Deps, limit: number, busy: ReadonlyMap<string, number> = new Map()) {
+export async function archiveDue(
+  deps: Deps,
+  limit: number,
+  busy: ReadonlyMap<string, number> = new Map(),
+) {
   const images = await claimDue(deps, limit, busy)
   await Promise.all(images.map((image) => archiveImage(deps, image)))
   return images.length
@@ -24,19 +28,32 @@ export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<stri
   const perHost = Math.max(1, Math.floor(deps.config.archiveConcurrency / 2))
   const { leaseMs, retryBaseSeconds } = deps.config
   const latestDue = now + retryDelayMs(Infinity, retryBaseSeconds, 1)
-  return deps.ledger.imagesClaimed({ now, leasedUntil: now + leaseMs, latestDue, limit, perHost, busy })
+  return deps.ledger.imagesClaimed({
+    now,
+    leasedUntil: now + leaseMs,
+    latestDue,
+    limit,
+    perHost,
+    busy,
+  })
 }
 
 /**
  * One attempt at one image, from the place that has waited longest for its turn. `transferred` is called once nothing of it is
  * under way any more, and all that is left is to write down what came of it.
  */
-export async function archiveImage(deps: Deps, image: ClaimedImage, transferred = () => {}): Promise<void> {
+export async function archiveImage(
+  deps: Deps,
+  image: ClaimedImage,
+  transferred = () => {},
+): Promise<void> {
   const places = await deps.ledger.places(image)
   const at = deps.now()
   const place = nextPlace(places, at)
   if (!place)
-    throw new Error(`the pending image ${image.generationId}/${image.source}/${image.position} has no place to try`)
+    throw new Error(
+      `the pending image ${image.generationId}/${image.source}/${image.position} has no place to try`,
+    )
   try {
     const copy = await copyFrom(deps, place).finally(transferred)
     if (!copy.short) await keep(deps, image, copy.object, place, places)
@@ -59,7 +76,13 @@ export async function archiveImage(deps: Deps, image: ClaimedImage, transferred 
  * The bytes are stored, and their link may be dead the next minute: while the ledger cannot take that, it is kept in memory
  * and tried again for as long as the lease lasts.
  */
-async function keep(deps: Deps, image: ClaimedImage, object: KeptObject, place: Place, places: Place[]): Promise<void> {
+async function keep(
+  deps: Deps,
+  image: ClaimedImage,
+  object: KeptObject,
+  place: Place,
+  places: Place[],
+): Promise<void> {
   try {
     await noteKept(deps, image, object, place, places)
   } catch (error) {
@@ -68,7 +91,13 @@ async function keep(deps: Deps, image: ClaimedImage, object: KeptObject, place: 
   }
 }
 
-async function noteKept(deps: Deps, image: ClaimedImage, object: KeptObject, place: Place, places: Place[]) {
+async function noteKept(
+  deps: Deps,
+  image: ClaimedImage,
+  object: KeptObject,
+  place: Place,
+  places: Place[],
+) {
   const at = deps.now()
   for (const { source, position } of await deps.ledger.archived(image, place, object, places, at))
     deps.log('info', 'image archived', {
@@ -85,15 +114,22 @@ async function noteKept(deps: Deps, image: ClaimedImage, object: KeptObject, pla
  * the one that dies first. What another image tries already comes last of all.
  */
 export function nextPlace(places: readonly Place[], at: number): Place | undefined {
-  const urgency = ({ attempts, expiresAt }: Place) => (attempts === 0 ? -2 : expiresAt <= at ? -1 : attempts)
+  const urgency = ({ attempts, expiresAt }: Place) =>
+    attempts === 0 ? -2 : expiresAt <= at ? -1 : attempts
   return places
     .filter(({ exhausted }) => !exhausted)
-    .toSorted((a, b) => Number(a.shared) - Number(b.shared) || urgency(a) - urgency(b) || a.expiresAt - b.expiresAt)
+    .toSorted(
+      (a, b) =>
+        Number(a.shared) - Number(b.shared) || urgency(a) - urgency(b) || a.expiresAt - b.expiresAt,
+    )
     .at(0)
 }
 
 /** Downloads, looks at, hashes and stores what a place offers. */
-async function copyFrom(deps: Deps, { url }: Place): Promise<{ object: KeptObject; short: boolean }> {
+async function copyFrom(
+  deps: Deps,
+  { url }: Place,
+): Promise<{ object: KeptObject; short: boolean }> {
   const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
   const policy = {
     maxBytes: MAX_IMAGE_BYTES,
@@ -105,7 +141,8 @@ async function copyFrom(deps: Deps, { url }: Place): Promise<{ object: KeptObjec
   const { bytes: shown, short } = await download(deps.get, url, policy)
   const bytes = pictureBytes(url, shown)
   const picture = inspect(bytes)
-  if (!picture) throw new ImageFailure('not_an_image', 'The bytes are no PNG, JPEG, WebP, GIF or AVIF.')
+  if (!picture)
+    throw new ImageFailure('not_an_image', 'The bytes are no PNG, JPEG, WebP, GIF or AVIF.')
   const { contentType, width, height } = picture
   const sha256 = await sha256Of(bytes)
   const objectKey = `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.${picture.extension}`
@@ -121,7 +158,12 @@ async function sha256Of(bytes: Uint8Array) {
   return Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex')
 }
 
-async function store(deps: Deps, key: string, bytes: Uint8Array, about: { sha256: string; contentType: string }) {
+async function store(
+  deps: Deps,
+  key: string,
+  bytes: Uint8Array,
+  about: { sha256: string; contentType: string },
+) {
   try {
     await putInTime(deps, key, bytes, { ...about, ifAbsent: true })
   } catch (cause) {
@@ -139,7 +181,12 @@ const PUT_BYTES_PER_MS = 1024
  * A put that is given up once the store has answered nobody for as long as this one may take: it takes connections and never
  * answers, and would hold every slot until it is restarted. The given up one may still succeed: keys name their content.
  */
-export async function putInTime({ objects, health }: Deps, key: string, bytes: Uint8Array, options: PutOptions) {
+export async function putInTime(
+  { objects, health }: Deps,
+  key: string,
+  bytes: Uint8Array,
+  options: PutOptions,
+) {
   const patienceMs = PUT_PATIENCE_MS + bytes.byteLength / PUT_BYTES_PER_MS
   let timer: ReturnType<typeof setTimeout> | undefined
   const hangs = new Promise<never>((_resolve, reject) => {
@@ -147,7 +194,12 @@ export async function putInTime({ objects, health }: Deps, key: string, bytes: U
       timer = setTimeout(() => {
         const answers = health.objectAnswers()
         if (answers > answersBefore) wait(answers)
-        else reject(new Error(`the object store has answered nobody for ${Math.round(patienceMs / 1000)} s`))
+        else
+          reject(
+            new Error(
+              `the object store has answered nobody for ${Math.round(patienceMs / 1000)} s`,
+            ),
+          )
       }, patienceMs)
     }
     wait(health.objectAnswers())
@@ -176,7 +228,9 @@ interface Failed {
 
 async function fail(deps: Deps, image: ClaimedImage, { places, place, at, kept, failure }: Failed) {
   const exhausted = failure.final || isLastTry(deps, place, at, failure)
-  const left = places.map((one) => (one.url === place.url ? { ...one, attempts: one.attempts + 1, exhausted } : one))
+  const left = places.map((one) =>
+    one.url === place.url ? { ...one, attempts: one.attempts + 1, exhausted } : one,
+  )
   const attempt: FailedAttempt = {
     at: deps.now(),
     place,
@@ -189,12 +243,23 @@ async function fail(deps: Deps, image: ClaimedImage, { places, place, at, kept, 
   const written = await deps.ledger.attemptFailed(image, attempt, places)
   const { generationId: generation, source, position } = image
   const level = attempt.sequel.kind === 'lost' ? 'warn' : 'info'
-  deps.log(level, 'image not archived', { generation, source, position, code: failure.code, then: attempt.sequel.kind })
+  deps.log(level, 'image not archived', {
+    generation,
+    source,
+    position,
+    code: failure.code,
+    then: attempt.sequel.kind,
+  })
   if (!written) await failAgain(deps, image, { place, at, kept, failure }, places.length)
 }
 
 /** The image gained a place while the attempt went on: the decision is made again. Or its lease is lost, and not ours. */
-async function failAgain(deps: Deps, image: ClaimedImage, failed: Omit<Failed, 'places'>, seen: number) {
+async function failAgain(
+  deps: Deps,
+  image: ClaimedImage,
+  failed: Omit<Failed, 'places'>,
+  seen: number,
+) {
   const places = await deps.ledger.places(image)
   if (places.length !== seen) await fail(deps, image, { ...failed, places })
 }

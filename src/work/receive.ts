@@ -34,14 +34,23 @@ export async function receive(deps: Deps, id: string, body: ReceivedBody) {
   await (deps.spool ? orSpooled(deps, deps.spool, delivery, delivered) : delivered)
 }
 
-async function orSpooled(deps: Deps, spool: ObjectStore, delivery: Delivery, delivered: Promise<void>) {
+async function orSpooled(
+  deps: Deps,
+  spool: ObjectStore,
+  delivery: Delivery,
+  delivered: Promise<void>,
+) {
   try {
     await within(LEDGER_MS, delivered)
   } catch (error) {
     // It may still end well; the spool's copy then changes nothing.
     deps.track(delivered)
     await within(SPOOL_MS, keepInSpool(spool, delivery))
-    deps.log('warn', 'callback kept in the spool', { generation: delivery.generationId, callback: delivery.id, error })
+    deps.log('warn', 'callback kept in the spool', {
+      generation: delivery.generationId,
+      callback: delivery.id,
+      error,
+    })
   }
 }
 

@@ -6,7 +6,11 @@ import { firstIdAt } from '../model/uuid.ts'
 /** Asks the provider for up to `limit` results that are late or owed. Returns how many were asked for. */
 export async function reconcileDue(deps: Deps, limit: number) {
   const now = deps.now()
-  const fetches = await deps.ledger.fetchesClaimed({ now, leasedUntil: now + deps.config.leaseMs, limit })
+  const fetches = await deps.ledger.fetchesClaimed({
+    now,
+    leasedUntil: now + deps.config.leaseMs,
+    limit,
+  })
   await Promise.all(fetches.map(({ id, providerId }) => reconcile(deps, id, providerId)))
   return fetches.length
 }
@@ -16,7 +20,11 @@ async function reconcile(deps: Deps, id: string, providerId: string) {
   deps.health.provider(answered(reply))
   const said =
     reply.status === 'held'
-      ? { status: 'unreadable' as const, reason: reply.reason, retryAfterSeconds: reply.retryAfterSeconds }
+      ? {
+          status: 'unreadable' as const,
+          reason: reply.reason,
+          retryAfterSeconds: reply.retryAfterSeconds,
+        }
       : reply
   await settle(deps, id, 'fetch', said)
 }

@@ -22,7 +22,10 @@ async function writeRecord(deps: Deps, id: string) {
     await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
   } catch (error) {
     deps.health.objects(false, error)
-    await deps.ledger.recordPostponed(id, deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds))
+    await deps.ledger.recordPostponed(
+      id,
+      deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds),
+    )
     return
   }
   await storeAnswered(deps)

@@ -40,7 +40,11 @@ export async function settle(
         status: draft.next.status,
       })
       if (clean.status === 'succeeded' && clean.cutOff > 0)
-        deps.log('warn', 'more links than are kept', { generation: id, by: road, cut_off: clean.cutOff })
+        deps.log('warn', 'more links than are kept', {
+          generation: id,
+          by: road,
+          cut_off: clean.cutOff,
+        })
       deps.wake()
       return true
     }

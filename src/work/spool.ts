@@ -61,11 +61,16 @@ async function take(deps: Deps, spool: ObjectStore, key: string) {
   const delivery = parse(await new Response(found.body).text())
   if (!(await deps.ledger.callbackKept(delivery))) await deliver(deps, delivery, delivery.body)
   await spool.delete(key)
-  deps.log('info', 'callback taken out of the spool', { generation: delivery.generationId, callback: delivery.id })
+  deps.log('info', 'callback taken out of the spool', {
+    generation: delivery.generationId,
+    callback: delivery.id,
+  })
 }
 
 function parse(text: string): Delivery {
-  const { id, generation_id, received_at, body_base64, body_sha256, too_large } = spooled.parse(JSON.parse(text))
+  const { id, generation_id, received_at, body_base64, body_sha256, too_large } = spooled.parse(
+    JSON.parse(text),
+  )
   return {
     id,
     generationId: generation_id,

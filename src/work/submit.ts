@@ -27,19 +27,38 @@ export async function submit(deps: Deps, submission: Submission) {
   const id = newId(now)
   const requestSha256 = sha256Of(submission)
   const generation = { ...submission, id, requestSha256, requestedAt: now }
-  const wrote = await deps.ledger.requested(generation, { now, maxInFlight: deps.config.maxInFlight })
-  if (wrote === 'taken') return { id: await replay(deps, submission, requestSha256), replayed: true }
+  const wrote = await deps.ledger.requested(generation, {
+    now,
+    maxInFlight: deps.config.maxInFlight,
+  })
+  if (wrote === 'taken')
+    return { id: await replay(deps, submission, requestSha256), replayed: true }
   if (wrote === 'sent') await send(deps, id, submission.request)
   return { id, replayed: false }
 }
 
-async function replay(deps: Deps, { submittedBy, idempotencyKey }: Submission, requestSha256: string) {
-  const winner = idempotencyKey === null ? undefined : await deps.ledger.idempotent(submittedBy, idempotencyKey)
-  if (!winner) throw new Error('a generation could not be written, and no other has its Idempotency-Key')
+async function replay(
+  deps: Deps,
+  { submittedBy, idempotencyKey }: Submission,
+  requestSha256: string,
+) {
+  const winner =
+    idempotencyKey === null ? undefined : await deps.ledger.idempotent(submittedBy, idempotencyKey)
+  if (!winner)
+    throw new Error('a generation could not be written, and no other has its Idempotency-Key')
   if (winner.requestSha256 === requestSha256) return winner.id
-  throw new AppError('idempotency_key_reused', 'This Idempotency-Key belongs to a different request.', {
-    fields: [{ pointer: 'Idempotency-Key', message: 'expected a key that was not used for another request' }],
-  })
+  throw new AppError(
+    'idempotency_key_reused',
+    'This Idempotency-Key belongs to a different request.',
+    {
+      fields: [
+        {
+          pointer: 'Idempotency-Key',
+          message: 'expected a key that was not used for another request',
+        },
+      ],
+    },
+  )
 }
 
 const sha256Of = ({ request, clientTrackId }: Submission) =>
@@ -83,17 +102,24 @@ async function settleReply(deps: Deps, id: string, reply: Reply) {
 }
 
 async function backoffMs({ ledger, config }: Deps) {
-  return Math.min(retryDelayMs((await ledger.refusals()) + 1, config.retryBaseSeconds), LONGEST_HOLD_MS)
+  return Math.min(
+    retryDelayMs((await ledger.refusals()) + 1, config.retryBaseSeconds),
+    LONGEST_HOLD_MS,
+  )
 }
 
 /** Sends what is held, oldest first, as far as the gate allows and up to `limit`. Returns how many were sent. */
 export async function sendHeld(deps: Deps, limit = Infinity) {
   let sent = 0
   for (; sent < limit; sent++) {
-    const id = await deps.ledger.heldClaimed({ now: deps.now(), maxInFlight: deps.config.maxInFlight })
+    const id = await deps.ledger.heldClaimed({
+      now: deps.now(),
+      maxInFlight: deps.config.maxInFlight,
+    })
     if (id === null) break
     const row = await deps.ledger.generationRow(id)
-    if (!row?.parameters || row.modelId === null) throw new Error(`the held generation ${id} has no request`)
+    if (!row?.parameters || row.modelId === null)
+      throw new Error(`the held generation ${id} has no request`)
     deps.track(
       send(deps, id, {
         ...row.parameters,

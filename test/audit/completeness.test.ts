@@ -4,7 +4,16 @@ import { complete, duration, type Hole } from '../../src/audit/completeness.ts'
 import { expireOverdue, reconcileDue } from '../../src/work/reconcile.ts'
 import { firstIdAt } from '../../src/model/uuid.ts'
 import { audited } from '../support/auditing.ts'
-import { failure, LINK, MIRROR, png, submitted, success, type World, world } from '../support/world.ts'
+import {
+  failure,
+  LINK,
+  MIRROR,
+  png,
+  submitted,
+  success,
+  type World,
+  world,
+} from '../support/world.ts'
 
 const EVERYTHING = { fromId: firstIdAt(0), beforeId: firstIdAt(Number.MAX_SAFE_INTEGER) }
 
@@ -21,7 +30,10 @@ async function run(here: World, range = EVERYTHING) {
     },
     range,
   )
-  return { ...report, found: found.map(({ hole, generationId, detail }) => ({ hole, generationId, detail })) }
+  return {
+    ...report,
+    found: found.map(({ hole, generationId, detail }) => ({ hole, generationId, detail })),
+  }
 }
 
 /** Changes the ledger behind our back. */
@@ -114,7 +126,9 @@ it('looks at nothing outside of the range', async () => {
   const until = here.clock.now
   await endedByCallback(here)
 
-  expect(await run(here, { fromId: firstIdAt(from), beforeId: firstIdAt(until) })).toMatchObject({ generations: 1 })
+  expect(await run(here, { fromId: firstIdAt(from), beforeId: firstIdAt(until) })).toMatchObject({
+    generations: 1,
+  })
 })
 
 it('has no hole after everything that can happen by itself', async () => {
@@ -170,7 +184,11 @@ it.each([
   ['has no end', 'update generations set finished_at = null', 'unexplained'],
   ['no message ended', "update callbacks set decision = 'duplicate'", 'unexplained'],
   ['was offered nothing', 'delete from offers; delete from images', 'unexplained'],
-  ['has a failure beside its success', "update generations set failure_code = 'no_result'", 'contradictory'],
+  [
+    'has a failure beside its success',
+    "update generations set failure_code = 'no_result'",
+    'contradictory',
+  ],
   [
     'failed after it succeeded',
     "insert into events (generation_id, at, event, detail) select id, finished_at + 1, 'failed', '{}' from generations",
@@ -178,7 +196,11 @@ it.each([
   ],
   ['failed once and for nothing', "update generations set status = 'failed'", 'contradictory'],
   ['is open although it ended', "update generations set status = 'processing'", 'contradictory'],
-  ['has an archive of nothing', "update generations set archive_status = 'pending'", 'contradictory'],
+  [
+    'has an archive of nothing',
+    "update generations set archive_status = 'pending'",
+    'contradictory',
+  ],
   ['shows an object that is not named', 'update images set object_key = null', 'no_object'],
 ])('names a generation that %s', async (_how, sql, hole) => {
   const { here, id } = await archived()

@@ -6,7 +6,12 @@ import { archiveDue } from '../../src/work/archive.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { rebuilding } from '../../src/ledger/rebuild.ts'
-import { buildSqlite, LedgerExists, LedgerInUse, openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
+import {
+  buildSqlite,
+  LedgerExists,
+  LedgerInUse,
+  openSqlite,
+} from '../../src/ledger/driver/sqlite.node.ts'
 import { rebuild, type RebuildProblem, type Rebuilding } from '../../src/audit/rebuild.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
 import { recordDue } from '../../src/work/record.ts'
@@ -37,7 +42,12 @@ async function rebuiltAt(here: World, path: string, more: Partial<Rebuilding> = 
     signal: new AbortController().signal,
     ...more,
   })
-  return { ...rebuilt, found: problems.map(({ problem, key, detail }) => ({ problem, key, detail })), finish, abandon }
+  return {
+    ...rebuilt,
+    found: problems.map(({ problem, key, detail }) => ({ problem, key, detail })),
+    finish,
+    abandon,
+  }
 }
 
 /** The same world with its ledger made again: same store, same provider, same clock. */
@@ -57,20 +67,28 @@ async function rebuilt(here: World) {
       }),
     )
   const callback = (id: string, body: unknown) =>
-    Promise.resolve(app.request(new URL(deps.callbackUrl(id)).pathname, { method: 'POST', body: JSON.stringify(body) }))
+    Promise.resolve(
+      app.request(new URL(deps.callbackUrl(id)).pathname, {
+        method: 'POST',
+        body: JSON.stringify(body),
+      }),
+    )
   return { told, deps, call, callback, sqlite }
 }
 
 type Door = Pick<World, 'call'>
 
-const json = async ({ call }: Door, path: string) => (await (await call(path)).json()) as Record<string, unknown>
+const json = async ({ call }: Door, path: string) =>
+  (await (await call(path)).json()) as Record<string, unknown>
 
 /** All that the doors tell, but for when a record was written: no record knows that of itself. */
 async function everything(door: Door) {
   const list = (await json(door, '/v1/generations?limit=100')) as { data: { id: string }[] }
   const timelines = await Promise.all(
     list.data.map(async ({ id }) => {
-      const { data } = (await json(door, `/v1/generations/${id}/timeline`)) as { data: { event: string }[] }
+      const { data } = (await json(door, `/v1/generations/${id}/timeline`)) as {
+        data: { event: string }[]
+      }
       return data.filter(({ event }) => event !== 'record_written')
     }),
   )
@@ -90,7 +108,11 @@ async function eventful() {
     },
   )
   here.clock.advance(2.5)
-  const body = success(first.id, { output: [signed, OTHER_LINK], proxy_links: [MIRROR], nsfw_content_detected: true })
+  const body = success(first.id, {
+    output: [signed, OTHER_LINK],
+    proxy_links: [MIRROR],
+    nsfw_content_detected: true,
+  })
   await here.callback(first.id, { ...body, tip: `see ${signed} – “quoted”` })
   await here.callback(first.id, failure(first.id))
   await here.callback(first.id, failure(first.id))
@@ -98,7 +120,12 @@ async function eventful() {
   here.clock.advance(0.123)
   await here.callback(failed.id, failure(failed.id))
   const silent = await submitted(here)
-  await here.callback(silent.id, { status: 'success', track_id: silent.id, output: [MIRROR], id: 9 })
+  await here.callback(silent.id, {
+    status: 'success',
+    track_id: silent.id,
+    output: [MIRROR],
+    id: 9,
+  })
   here.provider.knows(success(silent.id, { output: [MIRROR], id: 9, nsfw_content_detected: null }))
   for (let round = 0; round < 40; round++) {
     while ((await archiveDue(here.deps, 10)) > 0);
@@ -128,7 +155,9 @@ it('restores every column that says something of what ended', async () => {
   const rows = (sqlite: World['sqlite'], table: string, but: string[]) =>
     (
       sqlite.db.$client
-        .prepare(`select * from ${table} order by ${table === 'nsfw_reports' ? 'generation_id, id' : '1, 2, 3'}`)
+        .prepare(
+          `select * from ${table} order by ${table === 'nsfw_reports' ? 'generation_id, id' : '1, 2, 3'}`,
+        )
         .all() as Record<string, unknown>[]
     ).map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !but.includes(name))))
   // What redaction cuts, what only counts tries that are over, and what is owed at once now.
@@ -139,7 +168,10 @@ it('restores every column that says something of what ended', async () => {
     ['callbacks', ['body']],
     ['nsfw_reports', ['id', 'value']],
   ] as const)
-    expect([table, rows(again.sqlite, table, [...but])]).toEqual([table, rows(here.sqlite, table, [...but])])
+    expect([table, rows(again.sqlite, table, [...but])]).toEqual([
+      table,
+      rows(here.sqlite, table, [...but]),
+    ])
 })
 
 it('still knows whose Idempotency-Key it was, and submits nothing again', async () => {
@@ -171,7 +203,10 @@ it('adopts what was under way when its callback comes', async () => {
   expect((await again.callback(id, success(id, { output: [MIRROR] }))).status).toBe(200)
   await archiveDue(again.deps, 10)
 
-  expect(await json(again, `/v1/generations/${id}`)).toMatchObject({ status: 'succeeded', archive_status: 'archived' })
+  expect(await json(again, `/v1/generations/${id}`)).toMatchObject({
+    status: 'succeeded',
+    archive_status: 'archived',
+  })
   const { data } = (await json(again, `/v1/generations/${id}/timeline`)) as { data: unknown[] }
   expect(data).toContainEqual(
     expect.objectContaining({
@@ -243,7 +278,9 @@ it('names what is no record at all', async () => {
   await mkdir(dirname(stray), { recursive: true })
   await writeFile(stray, 'not mine')
 
-  expect((await rebuilt(here)).told.found).toMatchObject([{ problem: 'broken', key: 'generations/README.txt' }])
+  expect((await rebuilt(here)).told.found).toMatchObject([
+    { problem: 'broken', key: 'generations/README.txt' },
+  ])
 })
 
 it('takes one of two records that claim the same Idempotency-Key, and names the other', async () => {
@@ -266,14 +303,18 @@ it('takes one of two records that claim the same Idempotency-Key, and names the 
 it('names an object that an image shows and the store does not have, and restores the image', async () => {
   const { here } = await eventful()
   const before = await everything(here)
-  const [key = ''] = readdirSync(join(here.config.objectsDir, 'sha256'), { recursive: true, encoding: 'utf8' }).filter(
-    (name) => name.endsWith('.png'),
-  )
+  const [key = ''] = readdirSync(join(here.config.objectsDir, 'sha256'), {
+    recursive: true,
+    encoding: 'utf8',
+  }).filter((name) => name.endsWith('.png'))
   await rm(join(here.config.objectsDir, 'sha256', key))
 
   const again = await rebuilt(here)
 
-  expect(again.told.found.map(({ problem, key }) => [problem, key])).toContainEqual(['missing', `sha256/${key}`])
+  expect(again.told.found.map(({ problem, key }) => [problem, key])).toContainEqual([
+    'missing',
+    `sha256/${key}`,
+  ])
   expect(await everything(again)).toEqual(before)
 })
 
@@ -281,7 +322,10 @@ it('leaves nothing behind when it is given up, and begins anew over what a crash
   const { here } = await eventful()
   const path = join(here.directory, 'new', 'again.db')
   const ctrlC = new AbortController()
-  const { abandon, generations } = await rebuiltAt(here, path, { signal: ctrlC.signal, progress: () => ctrlC.abort() })
+  const { abandon, generations } = await rebuiltAt(here, path, {
+    signal: ctrlC.signal,
+    progress: () => ctrlC.abort(),
+  })
   abandon()
   expect(generations).toBeLessThan(4)
   expect(readdirSync(dirname(path))).toEqual(['again.db.lock'])

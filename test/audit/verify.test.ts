@@ -127,7 +127,11 @@ it('names what no image shows, and what is no record of ours', async () => {
   ])
 })
 
-const options = (bytes: Uint8Array) => ({ sha256: sha256(bytes), contentType: 'image/png', ifAbsent: true })
+const options = (bytes: Uint8Array) => ({
+  sha256: sha256(bytes),
+  contentType: 'image/png',
+  ifAbsent: true,
+})
 
 it('calls no object orphaned that is archived while it looks', async () => {
   const { here } = await archived()
@@ -148,7 +152,8 @@ it('calls nothing missing that is archived, and nothing orphaned that is recorde
   const { objects } = watched(here, {
     list: async function* (prefix) {
       yield* here.deps.objects.list(prefix)
-      if (prefix === 'generations/') await anotherOf(here, { output: ['https://cdn.example.net/green.png'] })
+      if (prefix === 'generations/')
+        await anotherOf(here, { output: ['https://cdn.example.net/green.png'] })
     },
   })
 
@@ -214,7 +219,9 @@ it('copies from the mirror where the output shows other bytes by now', async () 
 
   const { findings } = await run(here, { repair: true })
 
-  expect(findings).toMatchObject([{ finding: 'missing', images: [{ source: 'output' }, { source: 'proxy' }] }])
+  expect(findings).toMatchObject([
+    { finding: 'missing', images: [{ source: 'output' }, { source: 'proxy' }] },
+  ])
   expect(findings.map(({ repair }) => repair)).toEqual([{ done: true, from: BLUE }])
   expect((await run(here)).told).toEqual([])
 })
@@ -226,7 +233,9 @@ it('keeps other bytes out of the place of those that were archived', async () =>
 
   const { findings } = await run(here, { repair: true })
 
-  expect(findings).toMatchObject([{ key: red, repair: { done: false, reason: `${RED}: it shows other bytes` } }])
+  expect(findings).toMatchObject([
+    { key: red, repair: { done: false, reason: `${RED}: it shows other bytes` } },
+  ])
   expect(await here.deps.objects.head(red)).toBeNull()
 })
 

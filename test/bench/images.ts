@@ -36,7 +36,10 @@ export async function benchImages(rounds: number) {
 }
 
 /** Images a second, from the first GET to the last PUT. */
-async function measured(count: number, copy: (hosts: LoopbackHosts) => Promise<() => Promise<void>>) {
+async function measured(
+  count: number,
+  copy: (hosts: LoopbackHosts) => Promise<() => Promise<void>>,
+) {
   const hosts = await loopbackHosts()
   const end = await copy(hosts)
   const seen = await until(async () => {
@@ -49,12 +52,16 @@ async function measured(count: number, copy: (hosts: LoopbackHosts) => Promise<(
 }
 
 async function archivedBarely(hosts: LoopbackHosts, bytes: number, count: number) {
-  return (await child('bare-archiver.ts', [hosts.store, ...links(hosts, bytes, count, 'bare')])).kill
+  return (await child('bare-archiver.ts', [hosts.store, ...links(hosts, bytes, count, 'bare')]))
+    .kill
 }
 
 async function archived(hosts: LoopbackHosts, bytes: number, count: number) {
   const database = await pending(links(hosts, bytes, count, 'ours'))
-  const program = await service(database, { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
+  const program = await service(database, {
+    ...s3At(hosts.store),
+    ALLOWED_PRIVATE_ORIGINS: hosts.allowed,
+  })
   return program.kill
 }
 

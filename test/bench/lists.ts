@@ -16,7 +16,8 @@ const PAGES: Record<string, (rows: number) => string> = {
   'nsfw=flagged': () => '&nsfw=flagged',
   'status=failed': () => '&status=failed',
   'archive_status=lost': () => '&archive_status=lost',
-  'model_id, deep': (rows) => `&model_id=model-7&cursor=${firstIdAt(Date.now() - (rows * APART_MS) / 2)}`,
+  'model_id, deep': (rows) =>
+    `&model_id=model-7&cursor=${firstIdAt(Date.now() - (rows * APART_MS) / 2)}`,
   'nsfw=flagged and status=succeeded': () => '&nsfw=flagged&status=succeeded',
   'nsfw=flagged and status=failed, none': () => '&nsfw=flagged&status=failed',
 }

@@ -17,7 +17,11 @@ function picture(bytes: number) {
     chunk('IDAT', deflateSync(Buffer.from([0, 1, 2, 3]))),
   ])
   const end = chunk('IEND', Buffer.alloc(0))
-  return Buffer.concat([body, chunk('noIz', randomBytes(bytes - body.length - end.length - 12)), end])
+  return Buffer.concat([
+    body,
+    chunk('noIz', randomBytes(bytes - body.length - end.length - 12)),
+    end,
+  ])
 }
 
 function chunk(type: string, data: Buffer) {
@@ -61,19 +65,29 @@ function takeObject(request: IncomingMessage, response: ServerResponse) {
       seen.lastPutAt = Date.now()
       seen.firstPutAt ||= seen.lastPutAt
     }
-    response.writeHead(request.method === 'PUT' ? 200 : 404, { etag: '"0"', 'content-length': 0 }).end()
+    response
+      .writeHead(request.method === 'PUT' ? 200 : 404, { etag: '"0"', 'content-length': 0 })
+      .end()
   })
 }
 
 const listen = (server: Server | ReturnType<typeof createTcpServer>) =>
   new Promise<string>((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+    server.listen(0, '127.0.0.1', () =>
+      resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+    )
   })
 
 /** Takes connections and what comes on them, and says nothing. */
 const silent = () => createTcpServer((socket) => socket.on('error', () => undefined).resume())
 
 const [first, second, store, deaf, mute] = await Promise.all(
-  [createServer(serveImage), createServer(serveImage), createServer(takeObject), silent(), silent()].map(listen),
+  [
+    createServer(serveImage),
+    createServer(serveImage),
+    createServer(takeObject),
+    silent(),
+    silent(),
+  ].map(listen),
 )
 process.stdout.write(`${JSON.stringify({ first, second, store, deaf, mute })}\n`)

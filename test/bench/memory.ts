@@ -13,7 +13,10 @@ export async function benchMemory() {
   const resting = await atRest()
   const hosts = await loopbackHosts()
   const database = await pending(links(hosts, IMAGE_BYTES, IMAGES, 'memory'))
-  const program = await service(database, { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
+  const program = await service(database, {
+    ...s3At(hosts.store),
+    ALLOWED_PRIVATE_ORIGINS: hosts.allowed,
+  })
   const samples: number[] = []
   await until(async () => {
     samples.push(residentMb(program.child.pid ?? 0))
@@ -29,8 +32,20 @@ export async function benchMemory() {
     `  at rest ${resting.toFixed(0)} MB, peak ${peak.toFixed(0)} MB, middle third ${early.toFixed(0)} MB, last third ${late.toFixed(0)} MB`,
   )
   return [
-    row('memory over rest, 5,000 images of 1 MB', mb(peak), mb(resting), peak - resting, aims.atMost(200, ' MB')),
-    row('memory, last third against the middle one', mb(late), mb(early), late / early, aims.atMost(1.1)),
+    row(
+      'memory over rest, 5,000 images of 1 MB',
+      mb(peak),
+      mb(resting),
+      peak - resting,
+      aims.atMost(200, ' MB'),
+    ),
+    row(
+      'memory, last third against the middle one',
+      mb(late),
+      mb(early),
+      late / early,
+      aims.atMost(1.1),
+    ),
   ]
 }
 

@@ -42,11 +42,16 @@ async function measured(database: string, hosts: Awaited<ReturnType<typeof loopb
   const began = Date.now()
   const settings = { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed }
   const started = service(path, settings)
-  const archived = until(async () => (await hosts.seen()).puts > before).then(() => (Date.now() - began) / 1000)
+  const archived = until(async () => (await hosts.seen()).puts > before).then(
+    () => (Date.now() - began) / 1000,
+  )
   const program = await started
   const id = newId(began)
   const url = `${program.url}/callbacks/${id}/${macs('callback', [SECRET]).sign(id)}`
-  const response = await fetch(url, { method: 'POST', body: JSON.stringify({ status: 'processing', id: 1 }) })
+  const response = await fetch(url, {
+    method: 'POST',
+    body: JSON.stringify({ status: 'processing', id: 1 }),
+  })
   if (!response.ok) throw new Error(`the callback was answered ${response.status}`)
   const answered = (Date.now() - began) / 1000
   const figures = { answered, archived: await archived }

@@ -94,8 +94,16 @@ export async function loopbackHosts() {
 export type LoopbackHosts = Awaited<ReturnType<typeof loopbackHosts>>
 
 /** So many different pictures of one size, by turns on both hosts. */
-export const links = ({ first, second }: LoopbackHosts, bytes: number, count: number, prefix: string) =>
-  Array.from({ length: count }, (_, n) => `${n % 2 === 0 ? first : second}/${bytes}/${prefix}-${n}.png`)
+export const links = (
+  { first, second }: LoopbackHosts,
+  bytes: number,
+  count: number,
+  prefix: string,
+) =>
+  Array.from(
+    { length: count },
+    (_, n) => `${n % 2 === 0 ? first : second}/${bytes}/${prefix}-${n}.png`,
+  )
 
 /** What the service must be told to keep its objects there. */
 export const s3At = (endpoint: string): Settings => ({

@@ -130,7 +130,13 @@ export function ended(count: number) {
                   archivedAt: at + 9,
                 },
               ],
-              report: { generationId: id, value: flagged, verdict: flagged ? 'flagged' : 'clear', by: 'callback', at },
+              report: {
+                generationId: id,
+                value: flagged,
+                verdict: flagged ? 'flagged' : 'clear',
+                by: 'callback',
+                at,
+              },
             }),
       })
     }
@@ -169,7 +175,13 @@ async function seeded(make: (write: (rows: Written) => void) => void) {
   return path
 }
 
-const offerOf = ({ generationId, source, position, sourceUrl, expiresAt }: NewImage): typeof offers.$inferInsert => ({
+const offerOf = ({
+  generationId,
+  source,
+  position,
+  sourceUrl,
+  expiresAt,
+}: NewImage): typeof offers.$inferInsert => ({
   generationId,
   source,
   position,
@@ -188,7 +200,11 @@ function inserter<T extends SQLiteTable>(client: Database.Database, table: T) {
   )
   return (row: T['$inferInsert']) => {
     const values = row as Record<string, unknown>
-    insert.run(columns.map(([key, column]) => toDriver(column as SQLiteColumn, values[key] ?? column.default)))
+    insert.run(
+      columns.map(([key, column]) =>
+        toDriver(column as SQLiteColumn, values[key] ?? column.default),
+      ),
+    )
   }
 }
 

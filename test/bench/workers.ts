@@ -30,7 +30,10 @@ interface Home {
   strike: () => Promise<void>
 }
 
-type Homes = Record<'workerd' | 'node', <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>>
+type Homes = Record<
+  'workerd' | 'node',
+  <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>
+>
 
 /** The bundle that is deployed, inside workerd, with D1 and R2 as Miniflare simulates them in the same process. */
 export async function benchWorkers(rounds: number, backlog: number) {
@@ -55,13 +58,17 @@ export async function benchWorkers(rounds: number, backlog: number) {
 }
 
 /** CPU milliseconds of one, in either home. */
-type Cost = (home: <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>) => Promise<number>
+type Cost = (
+  home: <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>,
+) => Promise<number>
 
 async function cpuRow(what: string, rounds: number, homes: Homes, cost: Cost) {
   const costs: Record<keyof Homes, number>[] = []
   for (let round = 1; round <= rounds; round++) {
     const { workerd, node } = { workerd: await cost(homes.workerd), node: await cost(homes.node) }
-    say(`  CPU per ${what}, round ${round}: workerd ${workerd.toFixed(2)} ms, Node ${node.toFixed(2)} ms`)
+    say(
+      `  CPU per ${what}, round ${round}: workerd ${workerd.toFixed(2)} ms, Node ${node.toFixed(2)} ms`,
+    )
     costs.push({ workerd, node })
   }
   return row(
@@ -76,16 +83,23 @@ async function cpuRow(what: string, rounds: number, homes: Homes, cost: Cost) {
 /** As the callbacks' own bench sends them; their images are at a host that is silent. */
 async function callbackCost(hosts: LoopbackHosts): Promise<Cost> {
   const { path, ids } = await awaiting(WARM_UP + CALLBACKS)
-  const requests = callbacksFor(ids, (n) => [`${hosts.deaf}/${n}-0.png`, `${hosts.deaf}/${n}-1.png`])
+  const requests = callbacksFor(ids, (n) => [
+    `${hosts.deaf}/${n}-0.png`,
+    `${hosts.deaf}/${n}-1.png`,
+  ])
   return (home) =>
     home(path, async ({ url, pid, read }) => {
       await drive(url, requests.slice(0, WARM_UP), CONNECTIONS)
       const before = cpuMs(pid)
       const { statuses } = await drive(url, requests.slice(WARM_UP), CONNECTIONS)
       const spent = cpuMs(pid) - before
-      const settled = (await read(`select count(*) as n from generations where status = 'succeeded'`))?.['n']
+      const settled = (
+        await read(`select count(*) as n from generations where status = 'succeeded'`)
+      )?.['n']
       if (settled !== requests.length)
-        throw new Error(`${String(settled)} of ${requests.length} were settled: ${[...statuses].join(' ')}`)
+        throw new Error(
+          `${String(settled)} of ${requests.length} were settled: ${[...statuses].join(' ')}`,
+        )
       return spent / CALLBACKS
     })
 }
@@ -163,7 +177,13 @@ async function drained(script: string, hosts: LoopbackHosts, images: number) {
       seconds,
       aims.none(' s'),
     ),
-    row(`backlog of ${of} images, fetches of each`, String(gets), String(images), gets / images, aims.atMost(1)),
+    row(
+      `backlog of ${of} images, fetches of each`,
+      String(gets),
+      String(images),
+      gets / images,
+      aims.atMost(1),
+    ),
   ]
 }
 
@@ -179,7 +199,10 @@ interface Start {
   wakes: boolean
 }
 
-async function inWorkerd<T>({ script, hosts, ledger, wakes }: Start, measure: (worker: Workerd) => Promise<T>) {
+async function inWorkerd<T>(
+  { script, hosts, ledger, wakes }: Start,
+  measure: (worker: Workerd) => Promise<T>,
+) {
   const worker = await startWorkerd({
     script,
     home: { folder: await folder(), port: await freePort(), remove: () => Promise.resolve() },
@@ -204,7 +227,11 @@ async function inWorkerd<T>({ script, hosts, ledger, wakes }: Start, measure: (w
 }
 
 /** With SQLite and a folder, as the simulated D1 and R2 are kept too. */
-async function onNode<T>(hosts: LoopbackHosts, ledger: string, measure: (home: Home) => Promise<T>) {
+async function onNode<T>(
+  hosts: LoopbackHosts,
+  ledger: string,
+  measure: (home: Home) => Promise<T>,
+) {
   const path = await copyOf(ledger)
   const program = await service(path, { ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
   const reader = new Database(path, { readonly: true })

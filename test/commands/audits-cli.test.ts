@@ -8,7 +8,14 @@ import { STORIES } from '../../src/demo/stories.ts'
 import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 import { type Home, it } from '../support/process/bench.ts'
 import { Bucket, picturesInLedger, s3Settings } from '../support/process/bucket.ts'
-import { ask, isSettled, shown, submitted, timeline, untilShown } from '../support/process/client.ts'
+import {
+  ask,
+  isSettled,
+  shown,
+  submitted,
+  timeline,
+  untilShown,
+} from '../support/process/client.ts'
 import { command } from '../support/process/command.ts'
 import { type Program, type Settings, until } from '../support/process/program.ts'
 import { sha256 } from '../support/process/stand-in.ts'
@@ -22,7 +29,10 @@ const kept = ({ settings }: Home): Settings => {
 const recordsOwed = (path: string) => {
   const ledger = new Database(path, { readonly: true })
   try {
-    return ledger.prepare('select count(*) from generations where record_due_at is not null').pluck().get()
+    return ledger
+      .prepare('select count(*) from generations where record_due_at is not null')
+      .pluck()
+      .get()
   } finally {
     ledger.close()
   }
@@ -72,9 +82,14 @@ it('tells what ended how, and names what is open past its deadline', async ({ be
   await keysOf(program, here, 2)
   const ok = await command(['completeness', '--since', '1h', '--json'], kept(here))
   expect([ok.code, ok.err]).toEqual([0, ''])
-  expect(JSON.parse(ok.out)).toMatchObject({ report: { generations: 2, ended_by: { callback: 2 }, holes: 0 } })
+  expect(JSON.parse(ok.out)).toMatchObject({
+    report: { generations: 2, ended_by: { callback: 2 }, holes: 0 },
+  })
   const none = await command(['completeness', '--until', '2020-01-01T00:00:00Z'], kept(here))
-  expect(none).toMatchObject({ code: 0, out: expect.stringMatching(/^ {2}generations +0$/mu) as unknown })
+  expect(none).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/^ {2}generations +0$/mu) as unknown,
+  })
 
   await program.kill()
   const [id] = withOpenGeneration(here.database)
@@ -90,7 +105,9 @@ function withOpenGeneration(path: string): [string] {
     .padStart(12, '0')
     .replace(/^(.{8})/u, '$1-')}-7000-8000-000000000000`
   const ledger = new Database(path)
-  ledger.prepare("insert into generations (id, status, requested_at) values (?, 'processing', ?)").run(id, at)
+  ledger
+    .prepare("insert into generations (id, status, requested_at) values (?, 'processing', ?)")
+    .run(id, at)
   ledger.close()
   return [id]
 }
@@ -99,8 +116,16 @@ it.each([
   [['verify', '--mend'], {}, "Unknown option '--mend'"],
   [['completeness', '--since', 'yesterday'], {}, 'expected a time such as'],
   [['rebuild', 'somewhere'], {}, "Unexpected argument 'somewhere'"],
-  [['verify'], { S3_ENDPOINT: 'nowhere', S3_BUCKET: 'b' }, 'S3_ENDPOINT: expected an http or https URL'],
-  [['completeness'], { DATABASE_PATH: '/nowhere/afterimage.db' }, 'there is no ledger at /nowhere/afterimage.db'],
+  [
+    ['verify'],
+    { S3_ENDPOINT: 'nowhere', S3_BUCKET: 'b' },
+    'S3_ENDPOINT: expected an http or https URL',
+  ],
+  [
+    ['completeness'],
+    { DATABASE_PATH: '/nowhere/afterimage.db' },
+    'there is no ledger at /nowhere/afterimage.db',
+  ],
   [['rebuild'], { OBJECTS_DIR: '/nowhere' }, 'there is no folder /nowhere'],
 ])('%j ends with 2 and says why', async (argv, settings, why) => {
   const { code, out, err } = await command(argv, settings)
@@ -155,14 +180,21 @@ it('makes the ledger of the demo again, and it tells the same', async ({ bench }
   const into = join(here.folder, 'again.db')
   const { code, out, err } = await command(['rebuild', '--into', into], settings)
   expect([code, out]).toEqual([0, ''])
-  expect(err).toContain(`again.db is the ledger again: ${STORIES.length} generations with 30 images, 0 problems.`)
+  expect(err).toContain(
+    `again.db is the ledger again: ${STORIES.length} generations with 30 images, 0 problems.`,
+  )
   const again = await bench.start({ ...settings, DATABASE_PATH: into })
 
   expect(before.data).toHaveLength(STORIES.length)
   expect(before.bytes.length).toBeGreaterThan(20)
   expect(await everything(again)).toEqual(before)
-  expect(await command(['verify'], { ...settings, DATABASE_PATH: into })).toMatchObject({ code: 0, out: '' })
-  expect(await command(['completeness'], { ...settings, DATABASE_PATH: into })).toMatchObject({ code: 0 })
+  expect(await command(['verify'], { ...settings, DATABASE_PATH: into })).toMatchObject({
+    code: 0,
+    out: '',
+  })
+  expect(await command(['completeness'], { ...settings, DATABASE_PATH: into })).toMatchObject({
+    code: 0,
+  })
 }, 90_000)
 
 it('adopts what was under way when the ledger was lost, and archives it', async ({ bench }) => {
@@ -182,7 +214,9 @@ it('adopts what was under way when the ledger was lost, and archives it', async 
   expect(status).toBe(200)
   const generation = await untilShown(again, id, isSettled)
   expect(generation).toMatchObject({ status: 'succeeded', archive_status: 'archived' })
-  expect(await timeline(again, id, 'callback')).toMatchObject([{ detail: { decision: 'recovered' } }])
+  expect(await timeline(again, id, 'callback')).toMatchObject([
+    { detail: { decision: 'recovered' } },
+  ])
   expect(provider.submissions).toHaveLength(2)
 })
 
@@ -217,7 +251,10 @@ describe.skipIf(!radosgwInstalled('the commands on S3'))('on a real S3 server', 
     expect(await bucket.pictures()).toEqual(picturesInLedger(here.database))
 
     const into = join(here.folder, 'again.db')
-    expect(await command(['rebuild', '--into', into], kept(here))).toMatchObject({ code: 0, out: '' })
+    expect(await command(['rebuild', '--into', into], kept(here))).toMatchObject({
+      code: 0,
+      out: '',
+    })
     expect(picturesInLedger(into)).toEqual(picturesInLedger(here.database))
   })
 
@@ -229,11 +266,19 @@ describe.skipIf(!radosgwInstalled('the commands on S3'))('on a real S3 server', 
     const { code, out, err } = await command(['verify'], kept(here))
     await radosgw.startGateway()
 
-    expect([code, out, err]).toEqual([2, '', expect.stringContaining('afterimage verify had to stop: ')])
+    expect([code, out, err]).toEqual([
+      2,
+      '',
+      expect.stringContaining('afterimage verify had to stop: '),
+    ])
   })
 })
 
-async function behindOurBack({ endpoint, bucket, credentials }: Radosgw, gone: string, changed: string) {
+async function behindOurBack(
+  { endpoint, bucket, credentials }: Radosgw,
+  gone: string,
+  changed: string,
+) {
   const client = new S3Client({ endpoint, credentials, region: 'us-east-1', forcePathStyle: true })
   await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: gone }))
   await client.send(new PutObjectCommand({ Bucket: bucket, Key: changed, Body: 'something else' }))

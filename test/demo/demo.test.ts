@@ -65,12 +65,15 @@ async function begin([program = '', ...argv]: string[], env: Record<string, stri
   return { said, ended, press: (key: string) => child.stdin.write(key) }
 }
 
-const toldEveryStory = (text: string) => STORIES.filter(({ name }) => !text.includes(`\n  ${name} `)).length === 0
+const toldEveryStory = (text: string) =>
+  STORIES.filter(({ name }) => !text.includes(`\n  ${name} `)).length === 0
 
 const objectsIn = (made: string[]) => made.filter((path) => /objects\/sha256\/.*\.\w+$/u.test(path))
 
 describe.concurrent('afterimage demo', () => {
-  it('tells every story in plain lines where nobody looks at a terminal, and ends with 0', async ({ expect }) => {
+  it('tells every story in plain lines where nobody looks at a terminal, and ends with 0', async ({
+    expect,
+  }) => {
     const { out, err, code, tookMs, made } = await (await demo(['--exit'])).ended
 
     expect([code, out + err]).toEqual([0, expect.not.stringContaining(ESCAPE)])
@@ -91,9 +94,14 @@ describe.concurrent('afterimage demo', () => {
         await radosgw.stop()
       })
 
-      const { out, err, code, tookMs, made } = await (await demo(['--s3', '--exit'], s3Settings(radosgw))).ended
+      const { out, err, code, tookMs, made } = await (
+        await demo(['--s3', '--exit'], s3Settings(radosgw))
+      ).ended
 
-      expect([code, err]).toEqual([0, expect.stringContaining('Every generation ended as it should.')])
+      expect([code, err]).toEqual([
+        0,
+        expect.stringContaining('Every generation ended as it should.'),
+      ])
       expect(tookMs).toBeLessThan(LIMIT_MS)
       expect(out).toContain(`the bucket ${radosgw.bucket}`)
       expect(objectsIn(made)).toEqual([])
@@ -142,7 +150,9 @@ describe.concurrent('afterimage demo', () => {
     const { out, err, code, made } = await (await demo(['--s3', '--exit'], env)).ended
 
     expect([code, out, made]).toEqual([2, '', []])
-    expect(err).toBe('afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.\n')
+    expect(err).toBe(
+      'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.\n',
+    )
   })
 
   it('--s3 names a setting that cannot be used, and ends with 2', async () => {
@@ -150,7 +160,9 @@ describe.concurrent('afterimage demo', () => {
     const { err, code } = await (await demo(['--s3', '--exit'], env)).ended
 
     expect(code).toBe(2)
-    expect(err).toBe('afterimage demo cannot start on these settings:\nS3_ENDPOINT: expected an http or https URL\n')
+    expect(err).toBe(
+      'afterimage demo cannot start on these settings:\nS3_ENDPOINT: expected an http or https URL\n',
+    )
   })
 
   it('says which words it takes, and ends with 2', async () => {
@@ -164,7 +176,11 @@ describe.concurrent('afterimage demo', () => {
 describe('showProgress', () => {
   const screen = (size: Omit<Output, 'write'>, env: Record<string, string> = {}) => {
     let written = ''
-    const progress = showProgress(['one', 'two'], { ...size, write: (text) => (written += text) }, env)
+    const progress = showProgress(
+      ['one', 'two'],
+      { ...size, write: (text) => (written += text) },
+      env,
+    )
     progress.show(1, 'succeeded, archived ■■', 'good')
     progress.end()
     return written
@@ -178,7 +194,9 @@ describe('showProgress', () => {
   })
 
   it('keeps each line within the terminal', () => {
-    expect(stripVTControlCharacters(screen({ isTTY: true, rows: 40, columns: 12 }))).toContain('\n  two  succ\n')
+    expect(stripVTControlCharacters(screen({ isTTY: true, rows: 40, columns: 12 }))).toContain(
+      '\n  two  succ\n',
+    )
   })
 
   it.each([

@@ -17,7 +17,9 @@ it('makes the same schema by our own start as by wrangler', async () => {
   const d1 = await migratedByWrangler(directory)
 
   const ours = schema(join(directory, 'ledger.db'))
-  expect(ours.map(({ name }) => name)).toEqual(expect.arrayContaining(['generations', 'images', 'generations_status']))
+  expect(ours.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['generations', 'images', 'generations_status']),
+  )
   expect(schema(d1)).toEqual(ours)
 }, 120_000)
 
@@ -39,11 +41,27 @@ migrations_dir = ${JSON.stringify(join(ROOT, 'migrations'))}
   const persisted = join(directory, 'state')
   await run(
     process.execPath,
-    [wrangler, 'd1', 'migrations', 'apply', 'afterimage', '--local', '--persist-to', persisted, '--config', config],
-    { cwd: directory, env: { ...process.env, ...OFFLINE, WRANGLER_LOG_PATH: join(directory, 'logs') } },
+    [
+      wrangler,
+      'd1',
+      'migrations',
+      'apply',
+      'afterimage',
+      '--local',
+      '--persist-to',
+      persisted,
+      '--config',
+      config,
+    ],
+    {
+      cwd: directory,
+      env: { ...process.env, ...OFFLINE, WRANGLER_LOG_PATH: join(directory, 'logs') },
+    },
   )
   const folder = join(persisted, 'v3/d1/miniflare-D1DatabaseObject')
-  const [file] = readdirSync(folder).filter((name) => name.endsWith('.sqlite') && name !== 'metadata.sqlite')
+  const [file] = readdirSync(folder).filter(
+    (name) => name.endsWith('.sqlite') && name !== 'metadata.sqlite',
+  )
   return join(folder, file ?? '')
 }
 

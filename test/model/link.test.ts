@@ -10,9 +10,15 @@ describe('linkExpiresAt', () => {
     ['Expires of CloudFront', `Expires=${hour / 1000}&Signature=a&Key-Pair-Id=b`],
     ['Expires of S3, version 2', `AWSAccessKeyId=a&Expires=${hour / 1000}&Signature=b`],
     ['the names in other case', `eXPIRES=${hour / 1000}`],
-    ['X-Amz-Date and X-Amz-Expires', 'X-Amz-Date=20260131T120000Z&X-Amz-Expires=3600&X-Amz-Signature=a'],
+    [
+      'X-Amz-Date and X-Amz-Expires',
+      'X-Amz-Date=20260131T120000Z&X-Amz-Expires=3600&X-Amz-Signature=a',
+    ],
     ['those in other case', 'x-amz-date=20260131T120000Z&x-amz-expires=3600'],
-    ['the earlier of both', `Expires=${hour / 1000 + 60}&X-Amz-Date=20260131T120000Z&X-Amz-Expires=3600`],
+    [
+      'the earlier of both',
+      `Expires=${hour / 1000 + 60}&X-Amz-Date=20260131T120000Z&X-Amz-Expires=3600`,
+    ],
     ['the believable of both', `Expires=5&X-Amz-Date=20260131T120000Z&X-Amz-Expires=3600`],
   ])('reads %s', (_, query) => {
     expect(linkExpiresAt(`https://cdn.test/1.png?${query}`, OFFERED_AT, DAY_MS)).toBe(hour)

@@ -56,7 +56,9 @@ async function answering(answer: RequestListener) {
 const says =
   (body: unknown, httpStatus = 200, headers: Record<string, string> = {}): RequestListener =>
   (_request, response) =>
-    response.writeHead(httpStatus, headers).end(typeof body === 'string' ? body : JSON.stringify(body))
+    response
+      .writeHead(httpStatus, headers)
+      .end(typeof body === 'string' ? body : JSON.stringify(body))
 
 describe('submit', () => {
   it('sends our key, every parameter, our webhook and our track_id, and reads the reply', async () => {
@@ -102,7 +104,9 @@ describe('submit', () => {
   })
 
   it('reads how long to wait in the header too', async () => {
-    const { origin } = await answering(says({ status: 'error', message: 'Rate limit' }, 429, { 'retry-after': '12' }))
+    const { origin } = await answering(
+      says({ status: 'error', message: 'Rate limit' }, 429, { 'retry-after': '12' }),
+    )
 
     expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
       status: 'held',
@@ -114,24 +118,35 @@ describe('submit', () => {
   it('reads a page with HTTP 500 as no answer', async () => {
     const { origin } = await answering(says('<html>', 500, { 'content-type': 'text/html' }))
 
-    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({ status: 'unreadable' })
+    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
+      status: 'unreadable',
+    })
   })
 
-  it.each([301, 302, 303, 307, 308])('follows no redirect %i: our key is for the provider alone', async (status) => {
-    const elsewhere = await answering(says({ status: 'success', output: ['https://example.com/a.png'] }))
-    const { origin, asked } = await answering(says('', status, { location: elsewhere.origin }))
+  it.each([301, 302, 303, 307, 308])(
+    'follows no redirect %i: our key is for the provider alone',
+    async (status) => {
+      const elsewhere = await answering(
+        says({ status: 'success', output: ['https://example.com/a.png'] }),
+      )
+      const { origin, asked } = await answering(says('', status, { location: elsewhere.origin }))
 
-    const reply = await provider(origin).submit(request, TO, PATIENCE_MS)
+      const reply = await provider(origin).submit(request, TO, PATIENCE_MS)
 
-    expect(reply).toMatchObject({ status: 'unreadable' })
-    expect(asked).toHaveLength(1)
-    expect(elsewhere.asked).toHaveLength(0)
-  })
+      expect(reply).toMatchObject({ status: 'unreadable' })
+      expect(asked).toHaveLength(1)
+      expect(elsewhere.asked).toHaveLength(0)
+    },
+  )
 
   it('reads a reply of just under 4 MiB', async () => {
-    const { origin } = await answering(says({ status: 'processing', id: 7, tip: 'x'.repeat(4 * 1024 * 1024 - 1000) }))
+    const { origin } = await answering(
+      says({ status: 'processing', id: 7, tip: 'x'.repeat(4 * 1024 * 1024 - 1000) }),
+    )
 
-    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({ status: 'processing' })
+    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
+      status: 'processing',
+    })
   })
 
   it('gives up on a reply of more than 4 MiB, and on one without end', async () => {
@@ -150,19 +165,27 @@ describe('submit', () => {
     ])
 
     for (const reply of replies)
-      expect(reply).toEqual({ status: 'unreadable', reason: 'the reply is longer than 4194304 bytes' })
+      expect(reply).toEqual({
+        status: 'unreadable',
+        reason: 'the reply is longer than 4194304 bytes',
+      })
   })
 
   it.each([
     ['before its status', ''],
     ['in its headers', 'HTTP/1.1 200 OK\r\ncontent-le'],
     ['in its body', 'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"status":"proc'],
-    ['in a chunk', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n20\r\n{"status":"processing"}'],
+    [
+      'in a chunk',
+      'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n20\r\n{"status":"processing"}',
+    ],
     ['in nonsense', 'SSH-2.0-OpenSSH_9.2\r\n'],
   ])('reads a reply that is cut %s as no answer', async (_where, answer) => {
     const { origin } = await serveRaw(answer)
 
-    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({ status: 'unreadable' })
+    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
+      status: 'unreadable',
+    })
   })
 
   it.each([
@@ -190,7 +213,9 @@ describe('submit', () => {
     const refuses = await closedPort()
     const wasNotSent = (error: unknown) => {
       errors.push(error)
-      return error instanceof Error && String((error.cause as { code?: string }).code) === 'ECONNREFUSED'
+      return (
+        error instanceof Error && String((error.cause as { code?: string }).code) === 'ECONNREFUSED'
+      )
     }
 
     const refused = await provider(refuses, wasNotSent).submit(request, TO, PATIENCE_MS)
@@ -210,7 +235,9 @@ describe('submit', () => {
   it('never names our key in what it could not read', async () => {
     const { origin } = await answering(says('our-api-key is wrong', 500))
 
-    expect(JSON.stringify(await provider(origin).submit(request, TO, PATIENCE_MS))).not.toContain('our-api-key')
+    expect(JSON.stringify(await provider(origin).submit(request, TO, PATIENCE_MS))).not.toContain(
+      'our-api-key',
+    )
   })
 })
 
@@ -220,11 +247,16 @@ describe('fetch', () => {
     ['abc123-def456', '/api/v6/images/fetch/abc123-def456'],
     ['../../account?x=#y', '/api/v6/images/fetch/..%2F..%2Faccount%3Fx%3D%23y'],
   ])('asks for %s with our key alone', async (id, path) => {
-    const { origin, asked } = await answering(says({ status: 'success', id, output: ['https://example.com/a.png'] }))
+    const { origin, asked } = await answering(
+      says({ status: 'success', id, output: ['https://example.com/a.png'] }),
+    )
 
     const reply = await provider(origin).fetch(id, PATIENCE_MS)
 
-    expect(reply).toMatchObject({ status: 'succeeded', images: [{ url: 'https://example.com/a.png' }] })
+    expect(reply).toMatchObject({
+      status: 'succeeded',
+      images: [{ url: 'https://example.com/a.png' }],
+    })
     expect(asked).toMatchObject([{ method: 'POST', url: path, body: { key: 'our-api-key' } }])
   })
 

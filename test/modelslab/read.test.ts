@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import type { Facts } from '../../src/model/generation.ts'
-import { parseObject, readFetch, readOutcome, readReply, trackIdOf } from '../../src/modelslab/read.ts'
+import {
+  parseObject,
+  readFetch,
+  readOutcome,
+  readReply,
+  trackIdOf,
+} from '../../src/modelslab/read.ts'
 
 /** What a message that tells nothing tells. */
 const NOTHING: Facts = {
@@ -26,7 +32,14 @@ const read = (body: unknown, httpStatus = 200, retryAfter: string | null = null)
 
 describe('The samples of the provider', () => {
   it('are read: processing', () => {
-    const meta = { prompt: 'x', seed: 681162, webhook: null, track_id: null, id: '134712448', output: [A] }
+    const meta = {
+      prompt: 'x',
+      seed: 681162,
+      webhook: null,
+      track_id: null,
+      id: '134712448',
+      output: [A],
+    }
     const reply = read({
       status: 'processing',
       tip: 'Wait for it.',
@@ -82,7 +95,13 @@ describe('The samples of the provider', () => {
   })
 
   it('are read: the callback of a success', () => {
-    const body = { status: 'success', id: 'abc123-def456', output: [A], generationTime: 45.2, track_id: 'video_001' }
+    const body = {
+      status: 'success',
+      id: 'abc123-def456',
+      output: [A],
+      generationTime: 45.2,
+      track_id: 'video_001',
+    }
 
     expect(readOutcome(body)).toEqual({
       ...NOTHING,
@@ -95,7 +114,11 @@ describe('The samples of the provider', () => {
   })
 
   it('are read: the callback of a failure', () => {
-    const body = { status: 'failed', id: 'abc123-def456', message: 'Processing failed: Invalid input dimensions' }
+    const body = {
+      status: 'failed',
+      id: 'abc123-def456',
+      message: 'Processing failed: Invalid input dimensions',
+    }
 
     expect(readOutcome(body)).toEqual({
       ...NOTHING,
@@ -163,25 +186,55 @@ describe('readReply', () => {
 
   it.each([
     ['in the body', { status: 'error', message: 'Rate limit', retry_after: 30 }, 200, null, 30],
-    ['in the body, as text', { status: 'error', message: 'Rate limit', retry_after: '30' }, 429, null, 30],
-    ['in the body rather than the header', { status: 'error', message: 'Rate limit', retry_after: 30 }, 429, '5', 30],
+    [
+      'in the body, as text',
+      { status: 'error', message: 'Rate limit', retry_after: '30' },
+      429,
+      null,
+      30,
+    ],
+    [
+      'in the body rather than the header',
+      { status: 'error', message: 'Rate limit', retry_after: 30 },
+      429,
+      '5',
+      30,
+    ],
     ['as zero', { status: 'error', message: 'Rate limit', retry_after: 0 }, 200, null, 0],
     ['in the header', { status: 'error', message: 'Rate limit' }, 429, '5', 5],
-    ['as a date, which tells us nothing', { status: 'error', message: 'Rate limit' }, 429, 'Sat, 31 Jan 2026', null],
+    [
+      'as a date, which tells us nothing',
+      { status: 'error', message: 'Rate limit' },
+      429,
+      'Sat, 31 Jan 2026',
+      null,
+    ],
     ['not at all', { status: 'error', message: 'Rate limit' }, 429, null, null],
     ['without a status', { message: 'Rate limit', retry_after: 2.5 }, 503, null, 2.5],
-    ['as a century', { status: 'error', message: 'Rate limit', retry_after: 3e9 }, 429, null, 86_400],
-  ])('holds a request whose waiting time stands %s', (_where, body, httpStatus, header, seconds) => {
-    expect(read(body, httpStatus, header)).toEqual({
-      status: 'held',
-      retryAfterSeconds: seconds,
-      full: true,
-      reason: 'Rate limit',
-    })
-  })
+    [
+      'as a century',
+      { status: 'error', message: 'Rate limit', retry_after: 3e9 },
+      429,
+      null,
+      86_400,
+    ],
+  ])(
+    'holds a request whose waiting time stands %s',
+    (_where, body, httpStatus, header, seconds) => {
+      expect(read(body, httpStatus, header)).toEqual({
+        status: 'held',
+        retryAfterSeconds: seconds,
+        full: true,
+        reason: 'Rate limit',
+      })
+    },
+  )
 
   it('holds a request after a 429 that is not JSON', () => {
-    expect(read('<html>Too Many Requests</html>', 429)).toMatchObject({ status: 'held', reason: 'HTTP 429' })
+    expect(read('<html>Too Many Requests</html>', 429)).toMatchObject({
+      status: 'held',
+      reason: 'HTTP 429',
+    })
   })
 
   it('does not hold what was accepted, whatever waiting time it names', () => {
@@ -235,19 +288,28 @@ describe('readReply', () => {
   it.each([
     ['an array', Array.from({ length: 5000 }, () => A)],
     ['an object', Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [String(n), A]))],
-  ])('keeps 64 images of a message that names thousands in %s, and counts the rest', (_, output) => {
-    const reply = read({ status: 'success', output, proxy_links: output })
+  ])(
+    'keeps 64 images of a message that names thousands in %s, and counts the rest',
+    (_, output) => {
+      const reply = read({ status: 'success', output, proxy_links: output })
 
-    expect('images' in reply && reply.images).toHaveLength(128)
-    expect(reply).toMatchObject({ cutOff: 2 * (5000 - 64) })
-  })
+      expect('images' in reply && reply.images).toHaveLength(128)
+      expect(reply).toMatchObject({ cutOff: 2 * (5000 - 64) })
+    },
+  )
 
-  it.each(['01', '-1', '1.5', '1e1', '__proto__', '9999999999'])('takes no image at the index %j', (key) => {
-    const output = JSON.parse(
-      `{"0":${JSON.stringify(A)},${JSON.stringify(key)}:"https://cdn.test/other.png"}`,
-    ) as unknown
-    expect(read({ status: 'success', output })).toMatchObject({ images: [{ position: 0, url: A }], cutOff: 0 })
-  })
+  it.each(['01', '-1', '1.5', '1e1', '__proto__', '9999999999'])(
+    'takes no image at the index %j',
+    (key) => {
+      const output = JSON.parse(
+        `{"0":${JSON.stringify(A)},${JSON.stringify(key)}:"https://cdn.test/other.png"}`,
+      ) as unknown
+      expect(read({ status: 'success', output })).toMatchObject({
+        images: [{ position: 0, url: A }],
+        cutOff: 0,
+      })
+    },
+  )
 
   it('takes no link that is only promised', () => {
     expect(read({ status: 'success', output: [], future_links: [A] })).toMatchObject({ images: [] })
@@ -269,7 +331,10 @@ describe('readReply', () => {
   it.each([
     [{ message: 'Invalid API key' }, 'Invalid API key'],
     [{ messege: 'Try again' }, 'Try again'],
-    [{ message: { prompt: ['The prompt field is required.'] } }, 'prompt: The prompt field is required.'],
+    [
+      { message: { prompt: ['The prompt field is required.'] } },
+      'prompt: The prompt field is required.',
+    ],
     [{ message: { a: ['x', 'y'], b: 'z' } }, 'a: x y b: z'],
     [{ message: ['x', 'y'] }, 'x y'],
     [{ message: '', tip: 'Use https.' }, 'Use https.'],
@@ -313,7 +378,9 @@ describe('readReply', () => {
     ['maybe', 'unknown'],
     [[false, null], 'unknown'],
   ])('reads nsfw_content_detected %j as %s, and keeps the raw value', (value, verdict) => {
-    expect(read({ status: 'success', nsfw_content_detected: value })).toMatchObject({ nsfw: { value, verdict } })
+    expect(read({ status: 'success', nsfw_content_detected: value })).toMatchObject({
+      nsfw: { value, verdict },
+    })
   })
 
   it('has nothing of a message that is silent about NSFW', () => {
@@ -336,17 +403,38 @@ describe('readReply', () => {
 })
 
 describe('readFetch', () => {
-  const fetched = (body: unknown, httpStatus = 200) => readFetch(httpStatus, JSON.stringify(body), null)
+  const fetched = (body: unknown, httpStatus = 200) =>
+    readFetch(httpStatus, JSON.stringify(body), null)
 
   it.each([
     ['a success', { status: 'success', id: 7, output: [A], future_links: [A] }, 200, 'succeeded'],
-    ['a wait', { status: 'processing', message: 'try again later.', output: '', tip: '…' }, 200, 'processing'],
-    ['a wait in other words', { status: 'processing', messege: 'try again later.' }, 400, 'processing'],
-    ['a failure', { status: 'failed', id: '', message: 'Failed, Try Again', output: '' }, 200, 'failed'],
+    [
+      'a wait',
+      { status: 'processing', message: 'try again later.', output: '', tip: '…' },
+      200,
+      'processing',
+    ],
+    [
+      'a wait in other words',
+      { status: 'processing', messege: 'try again later.' },
+      400,
+      'processing',
+    ],
+    [
+      'a failure',
+      { status: 'failed', id: '', message: 'Failed, Try Again', output: '' },
+      200,
+      'failed',
+    ],
     ['an error about the job', { status: 'error', message: 'Request not found' }, 200, 'failed'],
     ['a wrong key', { status: 'error', message: 'Invalid API key' }, 200, 'unreadable'],
     ['a wrong key by its HTTP status', { status: 'error', message: 'no' }, 401, 'unreadable'],
-    ['no credits left', { status: 'error', message: 'You have run out of credits' }, 200, 'unreadable'],
+    [
+      'no credits left',
+      { status: 'error', message: 'You have run out of credits' },
+      200,
+      'unreadable',
+    ],
     ['no credits left by its HTTP status', { status: 'error', message: 'no' }, 402, 'unreadable'],
     ['an outage', { status: 'error', message: 'Server error' }, 500, 'unreadable'],
     ['a rate limit', { status: 'error', message: 'Rate limit', retry_after: 30 }, 429, 'held'],

@@ -5,9 +5,17 @@ import type { LogLevel } from '../../src/deps.ts'
 const LEVELS: LogLevel[] = ['debug', 'info', 'warn', 'error']
 
 /** A log and the lines it wrote. */
-function logging({ level = 'debug', secrets = ['hunter2'] }: { level?: LogLevel; secrets?: string[] } = {}) {
+function logging({
+  level = 'debug',
+  secrets = ['hunter2'],
+}: { level?: LogLevel; secrets?: string[] } = {}) {
   const lines: string[] = []
-  const log = jsonLog({ level, secrets, now: () => Date.UTC(2026, 0, 31, 12), write: (line) => lines.push(line) })
+  const log = jsonLog({
+    level,
+    secrets,
+    now: () => Date.UTC(2026, 0, 31, 12),
+    write: (line) => lines.push(line),
+  })
   return { log, lines, last: () => JSON.parse(lines.at(-1) ?? '') as Record<string, unknown> }
 }
 
@@ -54,13 +62,19 @@ describe('jsonLog', () => {
 
     log('error', 'x', { error: new AggregateError([new Error('by IPv6'), new Error('by IPv4')]) })
 
-    expect(last()['error']).toMatchObject({ errors: [{ message: 'by IPv6' }, { message: 'by IPv4' }] })
+    expect(last()['error']).toMatchObject({
+      errors: [{ message: 'by IPv6' }, { message: 'by IPv4' }],
+    })
   })
 
   it('replaces secrets wherever they stand: message, fields, names, errors', () => {
     const { log, lines } = logging({ secrets: ['hunter2', 'se/"cret'] })
 
-    log('error', 'hunter2', { hunter2: 'a hunter2 b', deep: [{ x: 'se/"cret' }], error: new Error('hunter2') })
+    log('error', 'hunter2', {
+      hunter2: 'a hunter2 b',
+      deep: [{ x: 'se/"cret' }],
+      error: new Error('hunter2'),
+    })
 
     expect(lines[0]).toContain('***')
     expect(lines[0]).not.toContain('hunter2')

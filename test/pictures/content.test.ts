@@ -21,7 +21,10 @@ describe('An image host that sends no picture', () => {
       'XML with an external entity',
       '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
     ],
-    ["S3's error page", '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'],
+    [
+      "S3's error page",
+      '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>',
+    ],
     ["R2's expired link", '<?xml version="1.0"?><Error><Code>ExpiredRequest</Code></Error>'],
     ['SVG', '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'],
     ['SVG behind a declaration', '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'],
@@ -51,27 +54,65 @@ describe('An image host that sends no picture', () => {
     const here = world()
     const id = await offered(here, { output: sentAs(here, latin1(text)) })
     await archiveDue(here.deps, 10)
-    expect(await happened(here, id, 'attempt')).toMatchObject(TYPES.map(() => ({ code: 'not_an_image' })))
+    expect(await happened(here, id, 'attempt')).toMatchObject(
+      TYPES.map(() => ({ code: 'not_an_image' })),
+    )
     expect(await keys(here)).toEqual([])
   })
 })
 
 describe('An image host that sends what is more than a picture', () => {
   it.each([
-    ['a GIF that is JavaScript', latin1('GIF89a/*\x00\x00\x00\x00\x00*/=1;alert(1)//'), 'image/gif'],
-    ['a GIF that is HTML', latin1('GIF89a\x01\x00\x01\x00\x00\x00\x00<script>alert(1)</script>'), 'image/gif'],
-    ['a GIF that is PHP', latin1('GIF87a\x01\x00\x01\x00\x00\x00\x00<?php system($_GET[0]); ?>'), 'image/gif'],
+    [
+      'a GIF that is JavaScript',
+      latin1('GIF89a/*\x00\x00\x00\x00\x00*/=1;alert(1)//'),
+      'image/gif',
+    ],
+    [
+      'a GIF that is HTML',
+      latin1('GIF89a\x01\x00\x01\x00\x00\x00\x00<script>alert(1)</script>'),
+      'image/gif',
+    ],
+    [
+      'a GIF that is PHP',
+      latin1('GIF87a\x01\x00\x01\x00\x00\x00\x00<?php system($_GET[0]); ?>'),
+      'image/gif',
+    ],
     [
       'a JPEG with HTML in a comment',
       latin1('\xff\xd8\xff\xfe\x00\x1b<script>alert(1)</script>\xff\xd9'),
       'image/jpeg',
     ],
-    ['a JPEG with a phar behind it', latin1('\xff\xd8\xff\xd9<?php __HALT_COMPILER(); ?>'), 'image/jpeg'],
-    ['a PNG with a ZIP behind it', Buffer.concat([picture(1), latin1('PK\x03\x04\x14\x00PK\x05\x06')]), 'image/png'],
-    ['a PNG with HTML behind it', Buffer.concat([picture(1), latin1('<script>alert(1)</script>')]), 'image/png'],
-    ['a PNG with an executable behind it', Buffer.concat([picture(1), latin1('MZ\x90\x00')]), 'image/png'],
-    ['a WebP with HTML as its chunk', latin1('RIFF\x20\x00\x00\x00WEBPVP8 <script>alert(1)</script>'), 'image/webp'],
-    ['an AVIF with HTML in a box', latin1('\x00\x00\x00\x0cftypavif\x00\x00\x00\x10free<script>'), 'image/avif'],
+    [
+      'a JPEG with a phar behind it',
+      latin1('\xff\xd8\xff\xd9<?php __HALT_COMPILER(); ?>'),
+      'image/jpeg',
+    ],
+    [
+      'a PNG with a ZIP behind it',
+      Buffer.concat([picture(1), latin1('PK\x03\x04\x14\x00PK\x05\x06')]),
+      'image/png',
+    ],
+    [
+      'a PNG with HTML behind it',
+      Buffer.concat([picture(1), latin1('<script>alert(1)</script>')]),
+      'image/png',
+    ],
+    [
+      'a PNG with an executable behind it',
+      Buffer.concat([picture(1), latin1('MZ\x90\x00')]),
+      'image/png',
+    ],
+    [
+      'a WebP with HTML as its chunk',
+      latin1('RIFF\x20\x00\x00\x00WEBPVP8 <script>alert(1)</script>'),
+      'image/webp',
+    ],
+    [
+      'an AVIF with HTML in a box',
+      latin1('\x00\x00\x00\x0cftypavif\x00\x00\x00\x10free<script>'),
+      'image/avif',
+    ],
   ])('gets %s served as the picture it begins as, unable to run', async (_, bytes, contentType) => {
     const here = world()
     const id = await offered(here, { output: sentAs(here, bytes) })
@@ -85,7 +126,9 @@ describe('An image host that sends what is more than a picture', () => {
       expect(Object.fromEntries(response.headers)).toMatchObject({
         'content-type': contentType,
         'x-content-type-options': 'nosniff',
-        'content-security-policy': expect.stringMatching(/^default-src 'none';.* sandbox$/u) as string,
+        'content-security-policy': expect.stringMatching(
+          /^default-src 'none';.* sandbox$/u,
+        ) as string,
       })
       expect(Buffer.from(await response.arrayBuffer())).toEqual(Buffer.from(bytes))
     }
@@ -96,7 +139,11 @@ describe('An image host that sends an absurd picture', () => {
   it.each([
     ['0 pixels', () => sized(0, 0), { width: 0, height: 0 }],
     ['60000 by 60000 pixels', () => sized(60_000, 60_000), { width: 60_000, height: 60_000 }],
-    ['4 billion by 4 billion pixels', () => sized(2 ** 32 - 1, 2 ** 32 - 1), { width: 2 ** 32 - 1 }],
+    [
+      '4 billion by 4 billion pixels',
+      () => sized(2 ** 32 - 1, 2 ** 32 - 1),
+      { width: 2 ** 32 - 1 },
+    ],
     ['a GIF of 0 pixels', () => frames(0, 1), { width: 0 }],
     ['a GIF of ten thousand frames', () => frames(65_535, 10_000), { width: 65_535 }],
     [
@@ -111,7 +158,9 @@ describe('An image host that sends an absurd picture', () => {
     const startedAt = performance.now()
     await archiveDue(here.deps, 10)
 
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'archived', suspect: null, ...size }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', suspect: null, ...size },
+    ])
     expect(performance.now() - startedAt).toBeLessThan(5000)
   })
 
@@ -119,7 +168,9 @@ describe('An image host that sends an absurd picture', () => {
     'has a %s that is cut short tried again until its link dies, and then kept as truncated',
     async (format) => {
       const here = world()
-      const whole = await sharp({ create: { width: 200, height: 200, channels: 3, background: 'teal' } })
+      const whole = await sharp({
+        create: { width: 200, height: 200, channels: 3, background: 'teal' },
+      })
         .toFormat(format)
         .toBuffer()
       here.cdn.pages.set(LINK, whole.subarray(0, -20))
@@ -130,7 +181,9 @@ describe('An image host that sends an absurd picture', () => {
       here.clock.advance(25 * 3600)
       await archiveDue(here.deps, 10)
 
-      expect((await shown(here, id)).images).toMatchObject([{ status: 'archived', suspect: 'truncated' }])
+      expect((await shown(here, id)).images).toMatchObject([
+        { status: 'archived', suspect: 'truncated' },
+      ])
     },
   )
 })

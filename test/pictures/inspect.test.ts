@@ -22,12 +22,21 @@ describe('inspect, on whole pictures', () => {
     ['gif', 'image/gif', 'gif'],
     ['avif', 'image/avif', 'avif'],
   ] as const)('knows and measures %s', (format, contentType, extension) => {
-    expect(inspect(pictures[format])).toEqual({ contentType, extension, width: WIDTH, height: HEIGHT, whole: true })
+    expect(inspect(pictures[format])).toEqual({
+      contentType,
+      extension,
+      width: WIDTH,
+      height: HEIGHT,
+      whole: true,
+    })
   })
 
   it.each([
     ['a progressive JPEG', () => noise().jpeg({ progressive: true })],
-    ['a JPEG with EXIF, ICC and XMP', () => noise().withMetadata({ density: 300 }).withIccProfile('p3').jpeg()],
+    [
+      'a JPEG with EXIF, ICC and XMP',
+      () => noise().withMetadata({ density: 300 }).withIccProfile('p3').jpeg(),
+    ],
     ['a lossless WebP', () => noise().webp({ lossless: true })],
     ['a WebP with transparency', () => noise().ensureAlpha(0.5).webp()],
     ['an interlaced PNG', () => noise().png({ progressive: true })],
@@ -35,13 +44,21 @@ describe('inspect, on whole pictures', () => {
     ['a lossless AVIF', () => noise().avif({ lossless: true })],
     ['an AVIF with transparency', () => noise().ensureAlpha(0.5).avif()],
   ])('measures %s', async (_, picture) => {
-    expect(inspect(await picture().toBuffer())).toMatchObject({ width: WIDTH, height: HEIGHT, whole: true })
+    expect(inspect(await picture().toBuffer())).toMatchObject({
+      width: WIDTH,
+      height: HEIGHT,
+      whole: true,
+    })
   })
 
   it.each(['gif', 'webp'] as const)('measures one frame of an animated %s', async (format) => {
     const frames = [1, 2, 3].map((seed) => noise(seed).png().toBuffer())
     const animated = sharp(await Promise.all(frames), { join: { animated: true } })
-    expect(inspect(await animated[format]().toBuffer())).toMatchObject({ width: WIDTH, height: HEIGHT, whole: true })
+    expect(inspect(await animated[format]().toBuffer())).toMatchObject({
+      width: WIDTH,
+      height: HEIGHT,
+      whole: true,
+    })
   })
 
   it('measures a grid AVIF by the grid, not by a tile', () => {
@@ -59,11 +76,19 @@ describe('inspect, on whole pictures', () => {
   it('looks no further than 64 KiB for the size', () => {
     const [soi, rest] = [pictures.jpeg.subarray(0, 2), pictures.jpeg.subarray(2)]
     const comments = Buffer.concat(Array<Buffer>(2).fill(jpegComment(40_000)))
-    expect(inspect(Buffer.concat([soi, comments, rest]))).toMatchObject({ width: null, height: null, whole: true })
+    expect(inspect(Buffer.concat([soi, comments, rest]))).toMatchObject({
+      width: null,
+      height: null,
+      whole: true,
+    })
   })
 
   it('skips fill bytes between the segments of a JPEG', () => {
-    const filled = Buffer.concat([pictures.jpeg.subarray(0, 2), Buffer.alloc(100, 0xff), pictures.jpeg.subarray(2)])
+    const filled = Buffer.concat([
+      pictures.jpeg.subarray(0, 2),
+      Buffer.alloc(100, 0xff),
+      pictures.jpeg.subarray(2),
+    ])
     expect(inspect(filled)).toMatchObject({ width: WIDTH, height: HEIGHT, whole: true })
   })
 
@@ -75,7 +100,11 @@ describe('inspect, on whole pictures', () => {
 
   it.each(FORMATS)('is not misled by where in a buffer a %s lies', (format) => {
     const padded = Buffer.concat([Buffer.alloc(13, 0xff), pictures[format]])
-    expect(inspect(padded.subarray(13))).toMatchObject({ width: WIDTH, height: HEIGHT, whole: true })
+    expect(inspect(padded.subarray(13))).toMatchObject({
+      width: WIDTH,
+      height: HEIGHT,
+      whole: true,
+    })
   })
 })
 
@@ -91,7 +120,11 @@ describe('inspect, on pictures cut short', () => {
 
   it('is not misled by the end marker of a thumbnail inside a JPEG that was cut', async () => {
     const thumbnail = await noise().resize(16).jpeg().toBuffer()
-    const marked = Buffer.concat([pictures.jpeg.subarray(0, 2), jpegComment(thumbnail), pictures.jpeg.subarray(2)])
+    const marked = Buffer.concat([
+      pictures.jpeg.subarray(0, 2),
+      jpegComment(thumbnail),
+      pictures.jpeg.subarray(2),
+    ])
     expect(inspect(marked)).toMatchObject({ whole: true })
     for (const end of [thumbnail.length + 200, marked.length - 100]) {
       expect(inspect(marked.subarray(0, end))).toMatchObject({ whole: false })
@@ -108,10 +141,13 @@ describe('inspect, on pictures cut short', () => {
     }
   })
 
-  it.each(['png', 'jpeg', 'webp', 'gif'] as const)('lets other bytes follow a whole %s', (format) => {
-    const followed = Buffer.concat([pictures[format], Buffer.from('\r\n<!-- served in 3 ms -->')])
-    expect(inspect(followed)).toMatchObject({ whole: true })
-  })
+  it.each(['png', 'jpeg', 'webp', 'gif'] as const)(
+    'lets other bytes follow a whole %s',
+    (format) => {
+      const followed = Buffer.concat([pictures[format], Buffer.from('\r\n<!-- served in 3 ms -->')])
+      expect(inspect(followed)).toMatchObject({ whole: true })
+    },
+  )
 })
 
 describe('inspect, on what is no picture', () => {
@@ -151,7 +187,11 @@ describe('inspect, on crafted bytes', () => {
     ['a GIF of one-byte sub-blocks', 'GIF89a\x01\x00\x01\x00\x00\x00\x00\x21\xff', '\x01'],
     ['a GIF of empty extensions', 'GIF89a\x01\x00\x01\x00\x00\x00\x00', '\x21\xff\x00'],
     ['an AVIF of empty boxes', '\x00\x00\x00\x0cftypavif', '\x00\x00\x00\x08free'],
-    ['an AVIF of 64-bit boxes', '\x00\x00\x00\x0cftypavif', '\x00\x00\x00\x01free\x00\x00\x00\x00\x00\x00\x00\x10'],
+    [
+      'an AVIF of 64-bit boxes',
+      '\x00\x00\x00\x0cftypavif',
+      '\x00\x00\x00\x01free\x00\x00\x00\x00\x00\x00\x00\x10',
+    ],
     ['an AVIF of boxes shorter than their head', '\x00\x00\x00\x0cftypavif', '\x00\x00\x00\x01'],
     ['an AVIF whose brands fill it', '\xff\xff\xff\xffftypisom', 'isom'],
     [
@@ -177,25 +217,34 @@ describe('inspect, on crafted bytes', () => {
       '\x00\x00\x00\x14ftypavif',
     ]
     fc.assert(
-      fc.property(fc.constantFrom(...signatures), fc.uint8Array({ maxLength: 200 }), (signature, rest) => {
-        const bytes = Buffer.concat([Buffer.from(signature, 'latin1'), rest])
-        expect(inspect(bytes)?.whole).toBeTypeOf(
-          bytes.length < 12 && signature.startsWith('\x00') ? 'undefined' : 'boolean',
-        )
-      }),
+      fc.property(
+        fc.constantFrom(...signatures),
+        fc.uint8Array({ maxLength: 200 }),
+        (signature, rest) => {
+          const bytes = Buffer.concat([Buffer.from(signature, 'latin1'), rest])
+          expect(inspect(bytes)?.whole).toBeTypeOf(
+            bytes.length < 12 && signature.startsWith('\x00') ? 'undefined' : 'boolean',
+          )
+        },
+      ),
       { numRuns: 2000 },
     )
   })
 
   it('never throws, and is never slow, on mutated pictures', () => {
-    const mutations = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 20 })
+    const mutations = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), {
+      minLength: 1,
+      maxLength: 20,
+    })
     fc.assert(
       fc.property(
         fc.constantFrom(...FORMATS),
         mutations,
         fc.double({ min: 0, max: 1, noNaN: true }),
         (format, changes, cut) => {
-          const bytes = Buffer.from(pictures[format].subarray(0, Math.ceil(pictures[format].length * cut)))
+          const bytes = Buffer.from(
+            pictures[format].subarray(0, Math.ceil(pictures[format].length * cut)),
+          )
           // Headers are where a change does most.
           for (const [at, value] of changes) bytes[at % Math.min(bytes.length, 512)] = value
           expect(millisecondsFor(bytes)).toBeLessThan(100)

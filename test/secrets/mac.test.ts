@@ -56,7 +56,10 @@ describe('macs', () => {
 
   it('refuses every MAC of which one digit was changed', () => {
     const mac = sign(ID)
-    const changed = Array.from(mac, (digit, n) => mac.slice(0, n) + (digit === '0' ? '1' : '0') + mac.slice(n + 1))
+    const changed = Array.from(
+      mac,
+      (digit, n) => mac.slice(0, n) + (digit === '0' ? '1' : '0') + mac.slice(n + 1),
+    )
 
     expect(changed.filter((one) => verifies(ID, one))).toEqual([])
   })
@@ -68,7 +71,9 @@ describe('macs', () => {
 
       verifies(ID, mac)
 
-      const lengths = vi.mocked(timingSafeEqual).mock.calls.map((pair) => pair.map(({ byteLength }) => byteLength))
+      const lengths = vi
+        .mocked(timingSafeEqual)
+        .mock.calls.map((pair) => pair.map(({ byteLength }) => byteLength))
       expect(lengths).toEqual([
         [32, 32],
         [32, 32],
@@ -90,7 +95,9 @@ describe('macs', () => {
   })
 
   it('does not verify what the secret itself signed, without a derived key', () => {
-    const mac = createHmac('sha256', 'a secret').update(`afterimage/callback/v1\n${ID}`).digest('hex')
+    const mac = createHmac('sha256', 'a secret')
+      .update(`afterimage/callback/v1\n${ID}`)
+      .digest('hex')
 
     expect(verifies(ID, mac)).toBe(false)
   })

@@ -8,7 +8,11 @@ describe('redact', () => {
     ['hunter2 hunter2', ['hunter2'], '*** ***'],
     ['nothing here', ['hunter2'], 'nothing here'],
     ['two: a1b2, c3d4', ['a1b2', 'c3d4'], 'two: ***, ***'],
-    ['the longer hunter22 has the shorter in it', ['hunter2', 'hunter22'], 'the longer *** has the shorter in it'],
+    [
+      'the longer hunter22 has the shorter in it',
+      ['hunter2', 'hunter22'],
+      'the longer *** has the shorter in it',
+    ],
     ['{"url":"https:\\/\\/x\\/se\\/cret"}', ['se/cret'], '{"url":"https:\\/\\/x\\/***"}'],
     ['?key=se%2Fcret', ['se/cret'], '?key=***'],
     [JSON.stringify({ key: 'a"b\\c' }), ['a"b\\c'], '{"key":"***"}'],
@@ -27,7 +31,10 @@ describe('redact', () => {
     ['percent-encoded twice', escaped((code) => `%25${code.toString(16)}`)],
     ['percent-encoded here and there', `${MAC.slice(0, 9)}%66%63${MAC.slice(11)}`],
     ['escaped as JSON may escape it', escaped((code) => `\\u00${code.toString(16)}`)],
-    ['escaped so by two writers, one after the other', escaped((code) => `\\\\u00${code.toString(16).toUpperCase()}`)],
+    [
+      'escaped so by two writers, one after the other',
+      escaped((code) => `\\\\u00${code.toString(16).toUpperCase()}`),
+    ],
     ['escaped as HTML may escape it', escaped((code) => `&#${code};`)],
     ['escaped so in hex', escaped((code) => `&#x${code.toString(16)};`)],
     ['in hex', Buffer.from(MAC).toString('hex')],
@@ -39,7 +46,9 @@ describe('redact', () => {
   it.each([0, 1, 2, 3])('finds a secret in base64 behind %i other bytes', (before) => {
     const text = Buffer.from(`${'x'.repeat(before)}${MAC}/and more`).toString('base64')
 
-    expect(Buffer.from(redact(text, [MAC]).replace('***', ''), 'base64').toString()).not.toContain(MAC.slice(2, -2))
+    expect(Buffer.from(redact(text, [MAC]).replace('***', ''), 'base64').toString()).not.toContain(
+      MAC.slice(2, -2),
+    )
     expect(redact(text, [MAC])).toContain('***')
   })
 
@@ -52,10 +61,14 @@ describe('redact', () => {
   it('leaves no secret in any text', () => {
     const secret = fc.stringMatching(/^[a-z0-9]{8,20}$/u)
     fc.assert(
-      fc.property(fc.array(secret, { minLength: 1, maxLength: 4 }), fc.string(), (secrets, text) => {
-        const redacted = redact(secrets.join(text), secrets)
-        return secrets.every((one) => !redacted.includes(one))
-      }),
+      fc.property(
+        fc.array(secret, { minLength: 1, maxLength: 4 }),
+        fc.string(),
+        (secrets, text) => {
+          const redacted = redact(secrets.join(text), secrets)
+          return secrets.every((one) => !redacted.includes(one))
+        },
+      ),
     )
   })
 })
@@ -64,7 +77,11 @@ const whole = { cut: false }
 
 describe('redactBytes', () => {
   it('finds a secret between bytes of any encoding, and leaves every other byte', () => {
-    const bytes = Buffer.concat([Buffer.of(0xff, 0x00, 0xc3), Buffer.from('hunter2'), Buffer.of(0x80, 0xfe)])
+    const bytes = Buffer.concat([
+      Buffer.of(0xff, 0x00, 0xc3),
+      Buffer.from('hunter2'),
+      Buffer.of(0x80, 0xfe),
+    ])
 
     expect(redactBytes(bytes, ['hunter2'], whole)).toEqual(
       Buffer.concat([Buffer.of(0xff, 0x00, 0xc3), Buffer.from('***'), Buffer.of(0x80, 0xfe)]),
@@ -72,13 +89,17 @@ describe('redactBytes', () => {
   })
 
   it('finds a secret with letters beyond ASCII', () => {
-    expect(redactBytes(Buffer.from('key=schlüssel!'), ['schlüssel'], whole).toString()).toBe('key=***!')
+    expect(redactBytes(Buffer.from('key=schlüssel!'), ['schlüssel'], whole).toString()).toBe(
+      'key=***!',
+    )
   })
 
   it('leaves bytes without a secret as they are', () => {
     fc.assert(
       fc.property(fc.uint8Array(), (bytes) => {
-        expect(new Uint8Array(redactBytes(bytes, ['a-secret-of-some-length'], whole))).toEqual(bytes)
+        expect(new Uint8Array(redactBytes(bytes, ['a-secret-of-some-length'], whole))).toEqual(
+          bytes,
+        )
       }),
     )
   })
@@ -105,11 +126,19 @@ describe('redactJson', () => {
   it('reaches every text, however deep, and names too', () => {
     const json = { a: ['x hunter2 y', { b: 'hunter2' }], hunter2: null, c: 7, d: true }
 
-    expect(redactJson(json, ['hunter2'])).toEqual({ a: ['x *** y', { b: '***' }], '***': null, c: 7, d: true })
+    expect(redactJson(json, ['hunter2'])).toEqual({
+      a: ['x *** y', { b: '***' }],
+      '***': null,
+      c: 7,
+      d: true,
+    })
   })
 
   it('leaves numbers as they are, even where a secret is one', () => {
-    expect(redactJson({ id: 112345, text: '112345' }, ['1234'])).toEqual({ id: 112345, text: '1***5' })
+    expect(redactJson({ id: 112345, text: '112345' }, ['1234'])).toEqual({
+      id: 112345,
+      text: '1***5',
+    })
   })
 
   it('changes nothing of a value that has no secret', () => {

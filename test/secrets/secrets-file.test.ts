@@ -1,4 +1,12 @@
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -44,7 +52,9 @@ describe('withSecrets', () => {
   })
 
   it('makes other ones for another database', () => {
-    expect(withSecrets(settings().config).callbackSecrets).not.toEqual(withSecrets(settings().config).callbackSecrets)
+    expect(withSecrets(settings().config).callbackSecrets).not.toEqual(
+      withSecrets(settings().config).callbackSecrets,
+    )
   })
 
   it('makes nothing where both are set', () => {

@@ -26,11 +26,16 @@ describe('words in a prompt', () => {
   })
 
   it('without an equals sign belong to the picture', async () => {
-    expect((await inpaint(await start(), 'a [quiet] harbour (at dawn:1.2)')).status).toBe('processing')
+    expect((await inpaint(await start(), 'a [quiet] harbour (at dawn:1.2)')).status).toBe(
+      'processing',
+    )
   })
 
   it('may be spread over the prompt and separated by commas', async () => {
-    const body = await inpaint(await start(), '[reply=success, nsfw=flagged] a harbour [format=webp]')
+    const body = await inpaint(
+      await start(),
+      '[reply=success, nsfw=flagged] a harbour [format=webp]',
+    )
     expect(body).toMatchObject({ status: 'success', nsfw_content_detected: true })
     expect(body.output[0]).toMatch(/\.webp$/)
   })

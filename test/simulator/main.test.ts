@@ -29,7 +29,8 @@ describe('afterimage simulator', () => {
   it('prints help that names every knob', async () => {
     const screen = terminal()
     expect(await runSimulator(['--help'], screen.terminal)).toBe(0)
-    for (const name of knobNames) expect(screen.written.out).toMatch(new RegExp(`^${name}[ =]`, 'm'))
+    for (const name of knobNames)
+      expect(screen.written.out).toMatch(new RegExp(`^${name}[ =]`, 'm'))
   })
 
   it.each([

@@ -3,7 +3,13 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { type Bench, it } from '../support/process/bench.ts'
-import { isSettled, type Shown, submitted, timeline, untilShown } from '../support/process/client.ts'
+import {
+  isSettled,
+  type Shown,
+  submitted,
+  timeline,
+  untilShown,
+} from '../support/process/client.ts'
 import { pollLivez } from '../support/process/livez.ts'
 import { type Program, until } from '../support/process/program.ts'
 import { type Job, type Script, sha256 } from '../support/process/stand-in.ts'
@@ -108,12 +114,18 @@ it('loses nothing, gets stuck nowhere and does nothing in vain when the clock ju
 
   expect(accepted.map(({ trackId }) => trackId).toSorted()).toEqual(ids.toSorted())
   for (const { trackId, pictures } of accepted) {
-    expect(ended.get(trackId)?.images.map((image) => image.sha256)).toEqual([...pictures, ...pictures].map(sha256))
+    expect(ended.get(trackId)?.images.map((image) => image.sha256)).toEqual(
+      [...pictures, ...pictures].map(sha256),
+    )
     expect(await timeline(program, trackId, 'archived')).toHaveLength(2)
   }
   // A jump ahead ends every lease, and what was under way may be tried beside it once.
-  expect(mostOften(provider.gets.map(({ url }) => url))).toBeLessThanOrEqual(MISSES + 1 + JUMPS.length)
-  expect(mostOften(provider.fetches.map(({ id }) => String(id)))).toBeLessThanOrEqual(2 + JUMPS.length)
+  expect(mostOften(provider.gets.map(({ url }) => url))).toBeLessThanOrEqual(
+    MISSES + 1 + JUMPS.length,
+  )
+  expect(mostOften(provider.fetches.map(({ id }) => String(id)))).toBeLessThanOrEqual(
+    2 + JUMPS.length,
+  )
   expect(said(program, ({ message }) => message === 'the clock was set back')).toHaveLength(2)
   expect(said(program, ({ level }) => level === 'error')).toEqual([])
   expect(await livez.longestGapMs()).toBeLessThan(1000)

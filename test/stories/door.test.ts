@@ -27,62 +27,71 @@ const pathOf = ({ webhook }: Job) => new URL(webhook).pathname
 function counts({ database }: Home) {
   const ledger = new Database(database, { readonly: true })
   const names = ledger
-    .prepare<[], { name: string }>("select name from sqlite_master where type = 'table' order by name")
+    .prepare<[], { name: string }>(
+      "select name from sqlite_master where type = 'table' order by name",
+    )
     .all()
-  const rows = names.map(({ name }) => [name, ledger.prepare(`select count(*) from "${name}"`).pluck().get()])
+  const rows = names.map(({ name }) => [
+    name,
+    ledger.prepare(`select count(*) from "${name}"`).pluck().get(),
+  ])
   ledger.close()
   return Object.fromEntries(rows) as Record<string, number>
 }
 
-const percented = (text: string) => Array.from(text, (digit) => `%${digit.charCodeAt(0).toString(16)}`).join('')
+const percented = (text: string) =>
+  Array.from(text, (digit) => `%${digit.charCodeAt(0).toString(16)}`).join('')
 
-it.concurrent('takes no path that is not the one it gave out, byte for byte as it comes', async ({ bench }) => {
-  const { here, provider, program } = await bench.service(accepts, QUIET)
-  await submitted(program)
-  const [, , id = '', mac = ''] = pathOf(first(provider)).split('/')
-  const before = counts(here)
-  const targets = [
-    FORGED,
-    `/callbacks/${id}/${mac.slice(1)}`,
-    `/callbacks/${id}/${mac}0`,
-    `/callbacks/${id}/${mac.toUpperCase()}`,
-    `/callbacks/${id}/${mac}/`,
-    `/callbacks/${id}/${mac}//`,
-    `/callbacks/${id}//${mac}`,
-    `//callbacks/${id}/${mac}`,
-    `/callbacks/${id}/${mac}/..`,
-    `/callbacks/${id}/${mac}/%2e%2e/x`,
-    `/callbacks/${id}/${mac}/%2e%2e%2f`,
-    `/callbacks/${id}%2f${mac}`,
-    `/callbacks/${id}/${percented(mac).replaceAll('%', '%25')}`,
-    `/callbacks/${id}/${mac}%00`,
-    `/callbacks/${id}/${mac}%0d%0a`,
-    `/callbacks/${id}/${mac}%c0%af`,
-    `/callbacks/${id}/${mac}%`,
-    `/callbacks/${id}/#${mac}`,
-    `/callbacks/${id}?${mac}`,
-    `/callbacks/${id}/?/${mac}`,
-    `/callbacks/../../etc/passwd/${mac}`,
-    `/callbacks/${id}/${'a'.repeat(10_000)}`,
-    `http://a/callbacks/${id}/${mac}0`,
-  ]
+it.concurrent(
+  'takes no path that is not the one it gave out, byte for byte as it comes',
+  async ({ bench }) => {
+    const { here, provider, program } = await bench.service(accepts, QUIET)
+    await submitted(program)
+    const [, , id = '', mac = ''] = pathOf(first(provider)).split('/')
+    const before = counts(here)
+    const targets = [
+      FORGED,
+      `/callbacks/${id}/${mac.slice(1)}`,
+      `/callbacks/${id}/${mac}0`,
+      `/callbacks/${id}/${mac.toUpperCase()}`,
+      `/callbacks/${id}/${mac}/`,
+      `/callbacks/${id}/${mac}//`,
+      `/callbacks/${id}//${mac}`,
+      `//callbacks/${id}/${mac}`,
+      `/callbacks/${id}/${mac}/..`,
+      `/callbacks/${id}/${mac}/%2e%2e/x`,
+      `/callbacks/${id}/${mac}/%2e%2e%2f`,
+      `/callbacks/${id}%2f${mac}`,
+      `/callbacks/${id}/${percented(mac).replaceAll('%', '%25')}`,
+      `/callbacks/${id}/${mac}%00`,
+      `/callbacks/${id}/${mac}%0d%0a`,
+      `/callbacks/${id}/${mac}%c0%af`,
+      `/callbacks/${id}/${mac}%`,
+      `/callbacks/${id}/#${mac}`,
+      `/callbacks/${id}?${mac}`,
+      `/callbacks/${id}/?/${mac}`,
+      `/callbacks/../../etc/passwd/${mac}`,
+      `/callbacks/${id}/${'a'.repeat(10_000)}`,
+      `http://a/callbacks/${id}/${mac}0`,
+    ]
 
-  const answers = await Promise.all(
-    targets.map(async (target) => {
-      const connection = rawPost(program.url, target)
-      return [target, await connection.statuses(), JSON.parse(await connection.body()) as unknown]
-    }),
-  )
+    const answers = await Promise.all(
+      targets.map(async (target) => {
+        const connection = rawPost(program.url, target)
+        return [target, await connection.statuses(), JSON.parse(await connection.body()) as unknown]
+      }),
+    )
 
-  const expected = {
-    type: 'urn:afterimage:problem:not_found',
-    title: 'There is nothing here.',
-    status: 404,
-    code: 'not_found',
-  }
-  expect(answers).toEqual(targets.map((target) => [target, [404], expected]))
-  expect(counts(here)).toEqual(before)
-})
+    const expected = {
+      type: 'urn:afterimage:problem:not_found',
+      title: 'There is nothing here.',
+      status: 404,
+      code: 'not_found',
+    }
+    expect(answers).toEqual(targets.map((target) => [target, [404], expected]))
+    expect(counts(here)).toEqual(before)
+  },
+)
 
 it.concurrent('refuses what cannot be the target of a request, and goes on', async ({ bench }) => {
   const { here, provider, program } = await bench.service(accepts, QUIET)
@@ -103,14 +112,19 @@ it.concurrent('refuses what cannot be the target of a request, and goes on', asy
 
   for (const target of targets) {
     const statuses = await rawPost(program.url, target).statuses()
-    expect([target, statuses.filter((status) => status >= 500 || status < 400)]).toEqual([target, []])
+    expect([target, statuses.filter((status) => status >= 500 || status < 400)]).toEqual([
+      target,
+      [],
+    ])
   }
 
   expect(counts(here)).toEqual(before)
   expect(program.lines.filter((line) => line.includes('"error"'))).toEqual([])
 })
 
-it('serves who is healthy beside two thousand connections that say half of something', async ({ bench }) => {
+it('serves who is healthy beside two thousand connections that say half of something', async ({
+  bench,
+}) => {
   const { provider, program } = await bench.service(accepts, QUIET)
   await submitted(program)
   const job = first(provider)
@@ -137,12 +151,16 @@ it('serves who is healthy beside two thousand connections that say half of somet
   expect((await ask(program, '/readyz')).status).toBe(200)
   // The head of a request may take ten seconds.
   expect(
-    (await Promise.all(half.map((connection) => connection.statuses()))).flat().every((status) => status === 503),
+    (await Promise.all(half.map((connection) => connection.statuses())))
+      .flat()
+      .every((status) => status === 503),
   ).toBe(true)
   expect((await provider.call(job, { status: 'processing', n: 20 })).status).toBe(200)
 }, 60_000)
 
-it('takes every genuine callback in a flood of forged ones, and writes none of those down', async ({ bench }) => {
+it('takes every genuine callback in a flood of forged ones, and writes none of those down', async ({
+  bench,
+}) => {
   const { here, provider, program } = await bench.service(accepts, QUIET)
   const { id } = await submitted(program)
   const job = first(provider)
@@ -199,11 +217,16 @@ it.concurrent.for(['DATABASE_PATH', 'OBJECTS_DIR'])(
   },
 )
 
-it.concurrent('does not start on a callback secret that can be guessed, and does not repeat it', async ({ bench }) => {
-  const { settings } = await bench.home({ CALLBACK_SECRETS: 'a-long-enough-secret,guess-me' })
-  const program = await bench.launch(settings)
+it.concurrent(
+  'does not start on a callback secret that can be guessed, and does not repeat it',
+  async ({ bench }) => {
+    const { settings } = await bench.home({ CALLBACK_SECRETS: 'a-long-enough-secret,guess-me' })
+    const program = await bench.launch(settings)
 
-  expect(await program.ended).toEqual({ code: 1, signal: null })
-  expect(program.lines.join('\n')).toMatch(/^ {2}CALLBACK_SECRETS: expected 16 characters or more.*secret 2/mu)
-  expect(program.lines.join('\n')).not.toMatch(/guess-me|a-long-enough-secret/u)
-})
+    expect(await program.ended).toEqual({ code: 1, signal: null })
+    expect(program.lines.join('\n')).toMatch(
+      /^ {2}CALLBACK_SECRETS: expected 16 characters or more.*secret 2/mu,
+    )
+    expect(program.lines.join('\n')).not.toMatch(/guess-me|a-long-enough-secret/u)
+  },
+)

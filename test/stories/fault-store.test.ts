@@ -10,7 +10,10 @@ import { pollLivez } from '../support/process/livez.ts'
 
 const readiness = async (program: Program) => {
   const response = await ask(program, '/readyz')
-  return { code: response.status, ...((await response.json()) as { ledger: string; objects: string }) }
+  return {
+    code: response.status,
+    ...((await response.json()) as { ledger: string; objects: string }),
+  }
 }
 
 const SLOTS = 4
@@ -67,11 +70,20 @@ describe.skipIf(!radosgwInstalled('the faults of a store'))('a store that', () =
       await until(() => Date.now() - from > 3000)
       const hammered = puts() - before
       front.manner = fine
-      for (const id of ids) await until(() => untilShown(program, id, isSettled).catch(() => null), 40_000)
+      for (const id of ids)
+        await until(() => untilShown(program, id, isSettled).catch(() => null), 40_000)
 
-      expect(down).toMatchObject({ code: 200, ledger: 'ok', objects: expect.stringMatching(/^down since/u) as unknown })
-      expect(program.lines.filter((line) => line.includes('the object store does not answer'))).toHaveLength(1)
-      expect(provider.deliveries.map(({ status }) => status)).toEqual(Array(BEFORE + MEANWHILE).fill(200))
+      expect(down).toMatchObject({
+        code: 200,
+        ledger: 'ok',
+        objects: expect.stringMatching(/^down since/u) as unknown,
+      })
+      expect(
+        program.lines.filter((line) => line.includes('the object store does not answer')),
+      ).toHaveLength(1)
+      expect(provider.deliveries.map(({ status }) => status)).toEqual(
+        Array(BEFORE + MEANWHILE).fill(200),
+      )
       // One probe a second, which the SDK tries twice; and the records.
       expect(hammered).toBeLessThanOrEqual(2 * (4 + SLOTS))
       expect(await livez.longestGapMs()).toBeLessThan(1000)

@@ -1,7 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import { expect } from 'vitest'
 import { type Bench, it } from '../support/process/bench.ts'
-import { isArchived, isSettled, submitted, timeline, untilShown } from '../support/process/client.ts'
+import {
+  isArchived,
+  isSettled,
+  submitted,
+  timeline,
+  untilShown,
+} from '../support/process/client.ts'
 import { hostileHost } from '../support/process/hostile-host.ts'
 import { pollLivez } from '../support/process/livez.ts'
 import { picture } from '../support/process/picture.ts'
@@ -39,7 +45,10 @@ async function sickHost(bench: Bench, manner: Manner) {
     if (state.isWell) response.end(picture(Number(path)))
     else manner(response)
   }
-  const host = await hostileHost(bench, Object.fromEntries(PATHS.map((path) => [path, answer(path)])))
+  const host = await hostileHost(
+    bench,
+    Object.fromEntries(PATHS.map((path) => [path, answer(path)])),
+  )
   return { origin: host.origin, visits, recover: () => (state.isWell = true) }
 }
 
@@ -92,7 +101,8 @@ it.for<[string, Manner]>([
     // The others are done before the first of those that hang is given up.
     expect(triesMeanwhile).toBe(SLOTS / 2)
     expect(mostAtOnce(host.visits)).toBe(SLOTS / 2)
-    for (const path of PATHS) expect(mostAtOnce(host.visits.filter((visit) => visit.path === path))).toBe(1)
+    for (const path of PATHS)
+      expect(mostAtOnce(host.visits.filter((visit) => visit.path === path))).toBe(1)
     expect(Math.max(...hung.map(({ began, ended }) => ended - began))).toBeLessThan(LEASE_MS)
     for (const { id } of stuck) {
       const failed = await timeline(program, id, 'attempt')

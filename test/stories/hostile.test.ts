@@ -3,7 +3,13 @@ import { expect } from 'vitest'
 import { HOSTILE_URLS } from '../support/net/hostile-urls.ts'
 import { type Bench, it, TOKEN } from '../support/process/bench.ts'
 import { bothCopies, isSettled, type Shown, shown, submitted } from '../support/process/client.ts'
-import { BODIES, hostileHost, leadingTo, type Victim, victims } from '../support/process/hostile-host.ts'
+import {
+  BODIES,
+  hostileHost,
+  leadingTo,
+  type Victim,
+  victims,
+} from '../support/process/hostile-host.ts'
 import { type Program, type Settings, until } from '../support/process/program.ts'
 import type { Job, Script, StandIn } from '../support/process/stand-in.ts'
 
@@ -41,14 +47,24 @@ const redirected = (origin: string, attacks: readonly Attack[]) =>
   attacks
     // As a header can carry them.
     .filter(([, url]) => /^[\x21-\x7e]*$/u.test(url) && url.length < 4000)
-    .map(([attack, url]): Attack => [`a redirect to ${attack}`, leadingTo(origin, url), 'refused_redirect'])
+    .map(([attack, url]): Attack => [
+      `a redirect to ${attack}`,
+      leadingTo(origin, url),
+      'refused_redirect',
+    ])
 
-it('loses every hostile link, reaches nobody, and keeps the good image beside them', async ({ bench }) => {
+it('loses every hostile link, reaches nobody, and keeps the good image beside them', async ({
+  bench,
+}) => {
   const listeners = await victims(bench)
   const [one] = listeners
   if (!one) throw new Error('nobody listens')
   const host = await hostileHost(bench, {})
-  const direct = [...withoutOwn, ...listeners.filter(({ port }) => port !== 443).flatMap(ledTo), ...ofNames(one)]
+  const direct = [
+    ...withoutOwn,
+    ...listeners.filter(({ port }) => port !== 443).flatMap(ledTo),
+    ...ofNames(one),
+  ]
   const attacks = [...direct, ...redirected(host.origin, direct)]
   const messages = inMessages(attacks)
   const { provider, program } = await behind(bench, [host.origin], namesIn(messages), proxied(one))
@@ -76,7 +92,11 @@ it('asks for no picture at its own doors, allowed or not', async ({ bench }) => 
     [],
     (job, answer, provider) => {
       const links = own.map(([, path]) => `http://127.0.0.1:${here.settings['PORT'] ?? ''}${path}`)
-      answer.json({ ...provider.success(job), output: [...links, goodLink(provider, job)], proxy_links: [] })
+      answer.json({
+        ...provider.success(job),
+        output: [...links, goodLink(provider, job)],
+        proxy_links: [],
+      })
     },
     { LOG_LEVEL: 'debug' },
   )
@@ -93,7 +113,9 @@ it('outlives every hostile body in bounded time and memory, and keeps the good i
 }) => {
   const host = await hostileHost(
     bench,
-    Object.fromEntries(Object.entries(BODIES).map(([name, { answer }]) => [encodeURIComponent(name), answer])),
+    Object.fromEntries(
+      Object.entries(BODIES).map(([name, { answer }]) => [encodeURIComponent(name), answer]),
+    ),
   )
   const attacks = Object.entries(BODIES).map(([name, { becomes }]): Attack => [
     name,
@@ -107,15 +129,23 @@ it('outlives every hostile body in bounded time and memory, and keeps the good i
   const before = residentBytes(program)
   const { id } = await submitted(program, { prompt: '0' })
   let peak = 0
-  const generation = await untilSettled(program, id, () => (peak = Math.max(peak, residentBytes(program))))
+  const generation = await untilSettled(
+    program,
+    id,
+    () => (peak = Math.max(peak, residentBytes(program))),
+  )
 
-  expect(fates(generation, attacks)).toEqual(attacks.map(([attack, , becomes]) => [attack, becomes]))
+  expect(fates(generation, attacks)).toEqual(
+    attacks.map(([attack, , becomes]) => [attack, becomes]),
+  )
   expect(statusOfLast(generation)).toBe('archived')
   // Three at a time, 25 MiB and what it grew from each, and what the collector has not come to yet.
   expect(peak - before).toBeLessThan(400 * MEBIBYTE)
   // Past the limit lies only what the kernel had taken of us before it was told to stop.
   expect(Math.max(...host.sent.values())).toBeLessThan(40 * MEBIBYTE)
-  expect(host.sent.get(`/${encodeURIComponent('a gigabyte that is declared')}`)).toBeLessThan(10 * MEBIBYTE)
+  expect(host.sent.get(`/${encodeURIComponent('a gigabyte that is declared')}`)).toBeLessThan(
+    10 * MEBIBYTE,
+  )
   const { door, file } = await bothCopies(program, here, generation, generation.images.length - 1)
   expect(door.equals(file)).toBe(true)
 }, 120_000)
@@ -180,9 +210,15 @@ const inMessages = (attacks: Attack[]) =>
 /** What a shell may have set for other programs: downloads go no such way. */
 const proxied = ({ host, port }: Victim): Settings =>
   Object.fromEntries(
-    ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy', 'npm_config_proxy'].map(
-      (name) => [name, `http://${TOKEN}@${host}:${port}`],
-    ),
+    [
+      'HTTP_PROXY',
+      'HTTPS_PROXY',
+      'ALL_PROXY',
+      'http_proxy',
+      'https_proxy',
+      'all_proxy',
+      'npm_config_proxy',
+    ].map((name) => [name, `http://${TOKEN}@${host}:${port}`]),
   )
 
 /** What became of each attack's image, in the words of the table. */
@@ -196,5 +232,7 @@ const fates = ({ images }: Shown, attacks: readonly Attack[]) =>
 const statusOfLast = ({ images }: Shown) => images.at(-1)?.status
 
 function residentBytes({ child }: Program) {
-  return Number(execFileSync('ps', ['-o', 'rss=', '-p', String(child.pid)], { encoding: 'utf8' })) * 1024
+  return (
+    Number(execFileSync('ps', ['-o', 'rss=', '-p', String(child.pid)], { encoding: 'utf8' })) * 1024
+  )
 }

@@ -18,7 +18,11 @@ it('loses nothing that it answered, and does nothing twice, however often it is 
 
 /** The answer is sent before the commit; and the commit takes so long that a kill falls between them. */
 const ANSWERS_FIRST: Break[] = [
-  { file: 'http/callbacks.ts', from: 'await receive(deps, id, body)', to: 'void receive(deps, id, body)' },
+  {
+    file: 'http/callbacks.ts',
+    from: 'await receive(deps, id, body)',
+    to: 'void receive(deps, id, body)',
+  },
   {
     file: 'ledger/driver/group-commit.ts',
     from: 'setImmediate(() => void flush())',
@@ -26,20 +30,38 @@ const ANSWERS_FIRST: Break[] = [
   },
 ]
 
-it('would lose callbacks in the same kills if they were answered before they are kept', async ({ bench }) => {
+it('would lose callbacks in the same kills if they were answered before they are kept', async ({
+  bench,
+}) => {
   const { folder } = await bench.home()
   const cli = await builtCli(...ANSWERS_FIRST)
 
-  const { problems } = await runChaos({ folder, generations: 24, rounds: 4, seed: SEED, cli, stories: [''] })
+  const { problems } = await runChaos({
+    folder,
+    generations: 24,
+    rounds: 4,
+    seed: SEED,
+    cli,
+    stories: [''],
+  })
 
-  expect(problems.filter((problem) => /callbacks were answered 200, and \d+ are kept/u.test(problem))).not.toEqual([])
+  expect(
+    problems.filter((problem) => /callbacks were answered 200, and \d+ are kept/u.test(problem)),
+  ).not.toEqual([])
 }, 120_000)
 
 it('would lose nothing in them if only the commit took that long', async ({ bench }) => {
   const { folder } = await bench.home()
   const cli = await builtCli(...ANSWERS_FIRST.slice(1))
 
-  const { problems } = await runChaos({ folder, generations: 24, rounds: 4, seed: SEED, cli, stories: [''] })
+  const { problems } = await runChaos({
+    folder,
+    generations: 24,
+    rounds: 4,
+    seed: SEED,
+    cli,
+    stories: [''],
+  })
 
   expect(problems).toEqual([])
 }, 120_000)

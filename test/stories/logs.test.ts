@@ -25,39 +25,49 @@ it.concurrent(
     const { id } = await submitted(program)
     await until(() => provider.deliveries.length === 4)
     await untilShown(program, id, isArchived)
-    await ask(program, '/v1/generations', { headers: { authorization: 'Bearer some-other-token-0123456789' } })
+    await ask(program, '/v1/generations', {
+      headers: { authorization: 'Bearer some-other-token-0123456789' },
+    })
     await program.kill()
 
     const secrets = [API_KEY, CALLBACK_SECRET, TOKEN, ...provider.submissions.map(macOf)]
     expect(program.lines.length).toBeGreaterThan(5)
-    for (const line of program.lines) expect(JSON.parse(line)).toMatchObject({ time: expect.any(String) as unknown })
+    for (const line of program.lines)
+      expect(JSON.parse(line)).toMatchObject({ time: expect.any(String) as unknown })
     expect(program.lines.join('\n')).toContain(`/callbacks/${id}/***`)
-    expect(spelled(secrets).filter((secret) => program.lines.some((line) => line.includes(secret)))).toEqual([])
+    expect(
+      spelled(secrets).filter((secret) => program.lines.some((line) => line.includes(secret))),
+    ).toEqual([])
     expect(await foundIn(join(here.folder, 'data'), secrets)).toEqual([])
     expect(await foundIn(here.objects, secrets)).toEqual([])
   },
   20_000,
 )
 
-it.concurrent('hides the capability of a callback URL that was called at a door that is none', async ({ bench }) => {
-  const { provider, program } = await bench.service(undefined, { LOG_LEVEL: 'debug' })
-  await submitted(program)
-  const { pathname } = new URL(provider.submissions[0]?.webhook ?? '')
-  const strays = [
-    `${pathname}/`,
-    `/${pathname}`,
-    `/proxied${pathname}`,
-    pathname.replace('callbacks', 'Callbacks'),
-    pathname.replace('callbacks', '%63allbacks'),
-    `/livez?at=${pathname}`,
-  ]
+it.concurrent(
+  'hides the capability of a callback URL that was called at a door that is none',
+  async ({ bench }) => {
+    const { provider, program } = await bench.service(undefined, { LOG_LEVEL: 'debug' })
+    await submitted(program)
+    const { pathname } = new URL(provider.submissions[0]?.webhook ?? '')
+    const strays = [
+      `${pathname}/`,
+      `/${pathname}`,
+      `/proxied${pathname}`,
+      pathname.replace('callbacks', 'Callbacks'),
+      pathname.replace('callbacks', '%63allbacks'),
+      `/livez?at=${pathname}`,
+    ]
 
-  for (const path of strays) await fetch(program.url + path, { method: 'POST', body: '{}' })
-  await until(() => program.lines.filter((line) => line.includes('"request"')).length > strays.length)
+    for (const path of strays) await fetch(program.url + path, { method: 'POST', body: '{}' })
+    await until(
+      () => program.lines.filter((line) => line.includes('"request"')).length > strays.length,
+    )
 
-  const told = program.lines.filter((line) => line.includes(pathname.slice(-64)))
-  expect(told.map((line) => (JSON.parse(line) as { path: string }).path)).toEqual([])
-})
+    const told = program.lines.filter((line) => line.includes(pathname.slice(-64)))
+    expect(told.map((line) => (JSON.parse(line) as { path: string }).path)).toEqual([])
+  },
+)
 
 /** A provider that repeats everything it was sent, wherever it can. */
 const refusedThenLeaky: Script = async (job, answer, provider) => {
@@ -81,7 +91,9 @@ const spelled = (secrets: string[]) =>
 
 async function foundIn(folder: string, secrets: string[]) {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
   expect(files.length).toBeGreaterThan(0)
   const contents = await Promise.all(files.map((file) => readFile(file)))
   return files.filter((_, n) => spelled(secrets).some((secret) => contents[n]?.includes(secret)))

@@ -47,11 +47,20 @@ async function proxy(bench: Bench, upstream: string): Promise<Proxy> {
     '/var/log/nginx/': `${logs}/`,
     'http://127.0.0.1:8787': upstream,
   })
-  const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((use) => `${use}_temp_path ${folder}/${use};`)
+  const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (use) => `${use}_temp_path ${folder}/${use};`,
+  )
   const conf = `daemon off; master_process off; pid ${folder}/pid; error_log ${logs}/error.log info; events {}
 http { ${temp.join(' ')}\n${site} }`
   await writeFile(join(folder, 'nginx.conf'), conf)
-  const child = spawn(nginx ?? '', ['-p', folder, '-e', `${logs}/error.log`, '-c', join(folder, 'nginx.conf')])
+  const child = spawn(nginx ?? '', [
+    '-p',
+    folder,
+    '-e',
+    `${logs}/error.log`,
+    '-c',
+    join(folder, 'nginx.conf'),
+  ])
   const ended = new Promise((resolve) => child.once('exit', resolve))
   bench.after(async () => {
     child.kill('SIGKILL')
@@ -59,7 +68,9 @@ http { ${temp.join(' ')}\n${site} }`
   })
   await until(() => child.exitCode !== null || answers(port))
   const read = async () =>
-    (await Promise.all((await readdir(logs)).map((name) => readFile(join(logs, name), 'utf8')))).join('')
+    (
+      await Promise.all((await readdir(logs)).map((name) => readFile(join(logs, name), 'utf8')))
+    ).join('')
   if (child.exitCode !== null) throw new Error(`nginx did not start:\n${await read()}`)
   return { url: `http://127.0.0.1:${port}`, logs: read }
 }
@@ -87,11 +98,17 @@ async function behindNginx(bench: Bench) {
   return { provider, program, front, id, job, pathname, mac: pathname.slice(-64) }
 }
 
-const call = async (front: Proxy, path: string, body: unknown, headers: Record<string, string> = {}) =>
-  (await fetch(front.url + path, { method: 'POST', body: JSON.stringify(body), headers })).status
+const call = async (
+  front: Proxy,
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+) => (await fetch(front.url + path, { method: 'POST', body: JSON.stringify(body), headers })).status
 
 describe.skipIf(nginx === undefined)('nginx as the README sets it up', () => {
-  it('passes everything on, and keeps the MAC of a callback out of all that it logs', async ({ bench }) => {
+  it('passes everything on, and keeps the MAC of a callback out of all that it logs', async ({
+    bench,
+  }) => {
     const { provider, program, front, id, job, pathname, mac } = await behindNginx(bench)
 
     expect(await call(front, pathname, provider.success(job))).toBe(200)
@@ -128,7 +145,9 @@ describe.skipIf(nginx === undefined)('nginx as the README sets it up', () => {
     const asOthers: number[] = []
     while (!asOthers.includes(429) && asOthers.length < 2000) {
       const headers = { 'x-forwarded-for': `203.0.113.${asOthers.length % 250}` }
-      asOthers.push(...(await Promise.all(Array.from({ length: 50 }, () => call(front, forged, {}, headers)))))
+      asOthers.push(
+        ...(await Promise.all(Array.from({ length: 50 }, () => call(front, forged, {}, headers)))),
+      )
     }
     const direct = await Promise.all(
       Array.from({ length: 5 }, () =>

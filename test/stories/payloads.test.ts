@@ -3,7 +3,15 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
-import { type GenerationJson, png, sampleBody, sha256, shown, type World, world } from '../support/world.ts'
+import {
+  type GenerationJson,
+  png,
+  sampleBody,
+  sha256,
+  shown,
+  type World,
+  world,
+} from '../support/world.ts'
 
 /** What the provider said in one case, message by message, and how the generation must end. `{{id}}` is its id. */
 interface Payload {
@@ -39,8 +47,10 @@ it.each(payloads)('$title ($file)', async (payload) => {
   const { id } = (await (
     await here.call('/v1/generations', { method: 'POST', body: JSON.stringify(sampleBody) })
   ).json()) as GenerationJson
-  if (payload.before_callbacks) expect(await shown(here, id)).toMatchObject(payload.before_callbacks)
-  for (const body of payload.callbacks) expect((await here.callback(id, say(body, id))).status).toBe(200)
+  if (payload.before_callbacks)
+    expect(await shown(here, id)).toMatchObject(payload.before_callbacks)
+  for (const body of payload.callbacks)
+    expect((await here.callback(id, say(body, id))).status).toBe(200)
   await play(here, payload)
 
   const ended = await shown(here, id)
@@ -50,7 +60,11 @@ it.each(payloads)('$title ($file)', async (payload) => {
   if (payload.downloads !== undefined) expect(here.cdn.gets).toHaveLength(payload.downloads)
 })
 
-function reply(here: World, { reply: { http = 200, body } }: Payload, say: (text: unknown, id: string) => string) {
+function reply(
+  here: World,
+  { reply: { http = 200, body } }: Payload,
+  say: (text: unknown, id: string) => string,
+) {
   const id = here.provider.submissions.at(-1)?.trackId ?? ''
   here.provider.answers(say(body, id), http)
   return here.provider.replies.pop()?.() ?? Promise.reject(new Error('no reply'))
@@ -90,7 +104,9 @@ function pageOf(words: string) {
     case 'data red':
       return {
         status: 200,
-        bytes: new TextEncoder().encode(`data:image/png;base64,${Buffer.from(red).toString('base64')}`),
+        bytes: new TextEncoder().encode(
+          `data:image/png;base64,${Buffer.from(red).toString('base64')}`,
+        ),
       }
     default:
       throw new Error(`no page ${words}`)
@@ -99,6 +115,10 @@ function pageOf(words: string) {
 
 /** Payloads tell images by colour; a Generation tells them by hash. */
 function withColours(generation: GenerationJson) {
-  const colourOf = (hash: string | null) => Object.entries(COLOURS).find(([, bytes]) => sha256(bytes) === hash)?.[0]
-  return { ...generation, images: generation.images.map((image) => ({ ...image, color: colourOf(image.sha256) })) }
+  const colourOf = (hash: string | null) =>
+    Object.entries(COLOURS).find(([, bytes]) => sha256(bytes) === hash)?.[0]
+  return {
+    ...generation,
+    images: generation.images.map((image) => ({ ...image, color: colourOf(image.sha256) })),
+  }
 }

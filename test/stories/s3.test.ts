@@ -3,7 +3,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect } from 'vitest'
 import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 import { type Bench, it } from '../support/process/bench.ts'
 import { Bucket, picturesInLedger, s3Settings } from '../support/process/bucket.ts'
-import { ask, isArchived, isSettled, shown, type Shown, submitted, untilShown } from '../support/process/client.ts'
+import {
+  ask,
+  isArchived,
+  isSettled,
+  shown,
+  type Shown,
+  submitted,
+  untilShown,
+} from '../support/process/client.ts'
 import { pollLivez } from '../support/process/livez.ts'
 import { picture } from '../support/process/picture.ts'
 import { type Program, type Settings, until } from '../support/process/program.ts'
@@ -15,9 +23,12 @@ const readiness = async (program: Program) => {
 }
 
 const logged = ({ lines }: Program, level: string) =>
-  lines.map((line) => JSON.parse(line) as { level: string; message: string }).filter((line) => line.level === level)
+  lines
+    .map((line) => JSON.parse(line) as { level: string; message: string })
+    .filter((line) => line.level === level)
 
-const linesAbout = (lines: string[], text: string) => lines.filter((line) => line.includes(text)).length
+const linesAbout = (lines: string[], text: string) =>
+  lines.filter((line) => line.includes(text)).length
 
 const hashesShown = ({ submissions }: StandIn) =>
   [...new Set(submissions.flatMap(({ pictures }) => pictures.map(sha256)))].toSorted()
@@ -37,7 +48,8 @@ const DAYS_MS = 3 * 24 * 3600 * 1000
 
 /** No mirrors; its URL says when the link dies, and then it does. */
 const dyingOrLasting: Script = (job, answer, provider) => {
-  const diesAt = Math.ceil((Date.now() + (job.body['prompt'] === DYING ? DYING_MS : DAYS_MS)) / 1000) * 1000
+  const diesAt =
+    Math.ceil((Date.now() + (job.body['prompt'] === DYING ? DYING_MS : DAYS_MS)) / 1000) * 1000
   job.paths = job.paths.map((path) => `${path}?Expires=${diesAt / 1000}`)
   if (job.body['prompt'] === DYING)
     setTimeout(() => {
@@ -55,7 +67,11 @@ async function downloadsWhileAway({ gets }: StandIn) {
   return { count: since(0), seconds: (Date.now() - from) / 1000 }
 }
 
-async function firstOf(program: Program, generations: Shown[], condition: (generation: Shown) => boolean) {
+async function firstOf(
+  program: Program,
+  generations: Shown[],
+  condition: (generation: Shown) => boolean,
+) {
   for (const { id } of generations) {
     const generation = await shown(program, id)
     if (condition(generation)) return generation
@@ -85,7 +101,9 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
   it('archives everything when the store is killed in the middle and comes back, and loses no callback', async ({
     bench,
   }) => {
-    const { here, provider, program } = await service(bench, oftenTheSame, { ARCHIVE_CONCURRENCY: String(SLOTS) })
+    const { here, provider, program } = await service(bench, oftenTheSame, {
+      ARCHIVE_CONCURRENCY: String(SLOTS),
+    })
     provider.imageDelayMs = 40
     const before = await submitMany(program, 40)
     await until(() => picturesInLedger(here.database).size >= 8)
@@ -105,7 +123,10 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     for (const { id } of [...before, ...meanwhile]) await untilShown(program, id, isSettled)
 
     const kept = await bucket.pictures()
-    expect(down).toMatchObject({ code: 200, objects: expect.stringMatching(/^down since \d{4}-/u) as unknown })
+    expect(down).toMatchObject({
+      code: 200,
+      objects: expect.stringMatching(/^down since \d{4}-/u) as unknown,
+    })
     expect(stillDown).toEqual(down)
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5'])
     // One a second finds out whether the store is back, beside what was under way when it went.
@@ -113,7 +134,9 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect(provider.deliveries.map(({ status }) => status)).toEqual(Array(48).fill(200))
     expect(kept).toEqual(picturesInLedger(here.database))
     expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
-    expect(logged(program, 'error').map(({ message }) => message)).toEqual(['the object store does not answer'])
+    expect(logged(program, 'error').map(({ message }) => message)).toEqual([
+      'the object store does not answer',
+    ])
     expect(await readiness(program)).toMatchObject({ code: 200, objects: 'ok' })
   })
 
@@ -134,11 +157,17 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     }
     const state = await readiness(program)
     const downloads = provider.gets.filter(({ at }) => at > downAt).length
-    const saidMeanwhile = linesAbout(program.lines.slice(linesBefore), 'the object store does not answer')
+    const saidMeanwhile = linesAbout(
+      program.lines.slice(linesBefore),
+      'the object store does not answer',
+    )
     await radosgw.startGateway()
     for (const id of ids) await untilShown(program, id, isSettled)
 
-    expect(state).toMatchObject({ code: 200, objects: expect.stringMatching(/^down since \d{4}-/u) as unknown })
+    expect(state).toMatchObject({
+      code: 200,
+      objects: expect.stringMatching(/^down since \d{4}-/u) as unknown,
+    })
     expect(downloads).toBeGreaterThan(OUTAGE_MS / 2000)
     expect(downloads).toBeLessThanOrEqual(OUTAGE_MS / 1000 + 1 + SLOTS)
     expect(saidMeanwhile).toBe(1)
@@ -149,18 +178,26 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
   }, 90_000)
 
-  it('copies links that die in seconds before those that live for days, once the store is back', async ({ bench }) => {
-    const { here, provider, program } = await service(bench, dyingOrLasting, { ARCHIVE_CONCURRENCY: '2' })
+  it('copies links that die in seconds before those that live for days, once the store is back', async ({
+    bench,
+  }) => {
+    const { here, provider, program } = await service(bench, dyingOrLasting, {
+      ARCHIVE_CONCURRENCY: '2',
+    })
     provider.imageDelayMs = 30
     await radosgw.stopGateway()
     const lasting = await submitMany(program, 40)
-    const dying = await Promise.all(Array.from({ length: 8 }, () => submitted(program, { prompt: DYING })))
+    const dying = await Promise.all(
+      Array.from({ length: 8 }, () => submitted(program, { prompt: DYING })),
+    )
     await until(() => provider.deliveries.length === 48)
     await until(async () => (await readiness(program)).objects !== 'ok')
 
     await radosgw.startGateway()
     const first = await Promise.all(dying.map(({ id }) => untilShown(program, id, isSettled)))
-    const left = 40 - (await Promise.all(lasting.map(({ id }) => shown(program, id)))).filter(isArchived).length
+    const left =
+      40 -
+      (await Promise.all(lasting.map(({ id }) => shown(program, id)))).filter(isArchived).length
     for (const { id } of lasting) await untilShown(program, id, isSettled)
     expect(first.map(({ archive_status }) => archive_status)).toEqual(Array(8).fill('archived'))
     const kept = await bucket.pictures()
@@ -169,8 +206,13 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
   })
 
-  it('sends clients on to the bucket, who need no credentials there, and logs nothing of it', async ({ bench }) => {
-    const { here, provider, program } = await service(bench, usual, { IMAGE_DELIVERY: 'presign', LOG_LEVEL: 'debug' })
+  it('sends clients on to the bucket, who need no credentials there, and logs nothing of it', async ({
+    bench,
+  }) => {
+    const { here, provider, program } = await service(bench, usual, {
+      IMAGE_DELIVERY: 'presign',
+      LOG_LEVEL: 'debug',
+    })
     const { id } = await submitted(program)
     await untilShown(program, id, isSettled)
     const door = `/v1/generations/${id}/images/0`
@@ -182,9 +224,12 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect([sent.status, origin]).toEqual([302, radosgw.endpoint])
     expect([followed.status, followed.redirected]).toEqual([200, true])
     expect(sha256(Buffer.from(await followed.arrayBuffer()))).toBe(hashesShown(provider)[0])
-    expect(picturesInLedger(here.database).has(pathname.slice(`/${radosgw.bucket}/`.length))).toBe(true)
+    expect(picturesInLedger(here.database).has(pathname.slice(`/${radosgw.bucket}/`.length))).toBe(
+      true,
+    )
     expect(program.lines.filter((line) => line.includes(door))).toHaveLength(2)
     const { accessKeyId, secretAccessKey } = radosgw.credentials
-    for (const hidden of ['X-Amz', accessKeyId, secretAccessKey]) expect(program.lines.join('\n')).not.toContain(hidden)
+    for (const hidden of ['X-Amz', accessKeyId, secretAccessKey])
+      expect(program.lines.join('\n')).not.toContain(hidden)
   })
 })

@@ -35,7 +35,9 @@ const stores = {
     bench.after(() => shelf.close())
     const objects = () =>
       Promise.resolve(
-        Object.fromEntries([...shelf.objects].map(([key, { bytes }]): [string, Uint8Array] => [key, bytes])),
+        Object.fromEntries(
+          [...shelf.objects].map(([key, { bytes }]): [string, Uint8Array] => [key, bytes]),
+        ),
       )
     return { settings: { ...s3Settings(shelf), AWS_SECRET_ACCESS_KEY: S3_SECRET }, objects }
   },
@@ -60,7 +62,10 @@ it.concurrent.for(['folder', 's3'] as const)(
     await until(() => provider.submissions.length > 0)
     await first.kill()
 
-    const second = await bench.start({ ...here.settings, CALLBACK_SECRETS: `${NEW_SECRET},${OLD_SECRET}` })
+    const second = await bench.start({
+      ...here.settings,
+      CALLBACK_SECRETS: `${NEW_SECRET},${OLD_SECRET}`,
+    })
     await untilShown(second, early.id, ({ status }) => status === 'processing')
     const late = await submitted(second, { prompt: MARK })
     const ids = [early.id, late.id]
@@ -106,21 +111,31 @@ it.concurrent.for(['folder', 's3'] as const)(
       log,
       ...answers,
     }
-    const atRest: Places = { ...(await filesIn(join(here.folder, 'data'))), ...objects, log, ...answers }
+    const atRest: Places = {
+      ...(await filesIn(join(here.folder, 'data'))),
+      ...objects,
+      log,
+      ...answers,
+    }
     const besideEvidence: Places = { ...objects, log, ...answers, tables: tablesBesideBodies(here) }
 
     expect(Object.keys(live).some((name) => name.endsWith('-wal'))).toBe(true)
     expect(
-      searched({ ledger: tablesBesideBodies(here), ...objects, log, ...answers }, { mark: MARK }).length,
+      searched({ ledger: tablesBesideBodies(here), ...objects, log, ...answers }, { mark: MARK })
+        .length,
     ).toBeGreaterThan(4)
     expect(searched(everywhere, lasting)).toEqual([])
     expect(searched(atRest, ofLinks)).toEqual([])
-    expect(searched(besideEvidence, { ...ofLinks, 'signature of a callback': CALLED_SIGNATURE })).toEqual([])
+    expect(
+      searched(besideEvidence, { ...ofLinks, 'signature of a callback': CALLED_SIGNATURE }),
+    ).toEqual([])
   },
 )
 
 plainIt.each(spelled(API_KEY))('the search finds a secret %s', (_way, text) => {
-  expect(searched({ there: `before ${text} after`, elsewhere: 'nothing' }, { it: API_KEY })).not.toEqual([])
+  expect(
+    searched({ there: `before ${text} after`, elsewhere: 'nothing' }, { it: API_KEY }),
+  ).not.toEqual([])
 })
 
 /** The submission that was accepted. */
@@ -133,17 +148,21 @@ function jobOf({ submissions }: StandIn, id: string) {
 /** Refuses the first for so long that the service is killed meanwhile, then accepts all; says everything each time. */
 const talkative: Script = (job, answer, provider) => {
   const everything = `${MARK} for ${API_KEY} at ${job.webhook}`
-  if (provider.submissions.length === 1) answer.json({ status: 'error', message: everything, retry_after: 3 }, 429)
+  if (provider.submissions.length === 1)
+    answer.json({ status: 'error', message: everything, retry_after: 3 }, 429)
   else answer.json({ ...provider.processing(job), tip: everything })
 }
 
 /** Callbacks of every kind that say everything in every spelling, and forged ones. */
 async function echoEverything(provider: StandIn, job: Job) {
   const mac = job.webhook.slice(-64)
-  const all = [API_KEY, mac, job.webhook].flatMap((secret) => spelled(secret).map(([, text]) => text))
+  const all = [API_KEY, mac, job.webhook].flatMap((secret) =>
+    spelled(secret).map(([, text]) => text),
+  )
   const body = (status: string, n: number, text: string) =>
     `{"status":"${status}","id":${job.id},"track_id":"${job.trackId}","n":${n},"message":${JSON.stringify(MARK)},"tip":"${text}","meta":{"webhook":"${text}","${text}":1}}`
-  for (const [n, text] of all.entries()) await provider.call(job, body('processing', n, text.replaceAll('"', '')))
+  for (const [n, text] of all.entries())
+    await provider.call(job, body('processing', n, text.replaceAll('"', '')))
   await provider.call(job, `${MARK} ${all.join(' ')} ${JSON.stringify(all)}`)
   await provider.call(job, { status: 'processing', track_id: job.webhook, message: MARK })
   await provider.call(job, `${'.'.repeat(4096 - 40)}${mac}${'.'.repeat(1024 * 1024)}`)
@@ -190,8 +209,12 @@ async function answersOf(program: Program, provider: StandIn, ids: string[]) {
       method: 'POST',
       headers: { authorization: `Bearer ${READER}` },
     }),
-    'another scheme': ask(program, '/v1/generations', { headers: { authorization: `Basic ${TOKEN}` } }),
-    'not quite the token': ask(program, '/v1/generations', { headers: { authorization: `Bearer ${TOKEN}0` } }),
+    'another scheme': ask(program, '/v1/generations', {
+      headers: { authorization: `Basic ${TOKEN}` },
+    }),
+    'not quite the token': ask(program, '/v1/generations', {
+      headers: { authorization: `Bearer ${TOKEN}0` },
+    }),
     readiness: ask(program, '/readyz'),
   }
   const answers = Object.entries(asked).map(async ([name, answer]): Promise<[string, string]> => {
@@ -214,13 +237,16 @@ async function filesIn(folder: string): Promise<Places> {
     .map(({ parentPath, name }) => join(parentPath, name))
     // What is being written is gone the next moment.
     .filter((file) => !file.includes('/.tmp/'))
-  return Object.fromEntries(await Promise.all(files.map(async (file) => [file, await readFile(file)] as const)))
+  return Object.fromEntries(
+    await Promise.all(files.map(async (file) => [file, await readFile(file)] as const)),
+  )
 }
 
 const prefixed = (prefix: string, places: Places): Places =>
   Object.fromEntries(Object.entries(places).map(([name, bytes]) => [`${prefix} ${name}`, bytes]))
 
-const recordsIn = (objects: Places) => Object.keys(objects).filter((name) => name.endsWith('.json')).length
+const recordsIn = (objects: Places) =>
+  Object.keys(objects).filter((name) => name.endsWith('.json')).length
 
 /** Everything in the ledger but the bodies of callbacks, which are evidence: links stand there as they came. */
 function tablesBesideBodies({ database }: Home) {

@@ -5,7 +5,15 @@ import Database from 'better-sqlite3'
 import { expect } from 'vitest'
 import { it } from '../support/process/bench.ts'
 import { builtCli } from '../support/process/built.ts'
-import { ask, inpaint, isArchived, post, shown, submitted, untilShown } from '../support/process/client.ts'
+import {
+  ask,
+  inpaint,
+  isArchived,
+  post,
+  shown,
+  submitted,
+  untilShown,
+} from '../support/process/client.ts'
 import { type Program, start, until } from '../support/process/program.ts'
 
 const readiness = async (program: Program) => {
@@ -71,27 +79,36 @@ it.concurrent('keeps a callback that comes while it drains', async ({ bench }) =
   expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
 })
 
-it.concurrent('ends the download that is under way and leaves nothing half-written', async ({ bench }) => {
-  const { here, provider, program } = await bench.service()
-  provider.imageDelayMs = 600
-  const { id } = await submitted(program)
-  await until(() => provider.gets.length > 0)
+it.concurrent(
+  'ends the download that is under way and leaves nothing half-written',
+  async ({ bench }) => {
+    const { here, provider, program } = await bench.service()
+    provider.imageDelayMs = 600
+    const { id } = await submitted(program)
+    await until(() => provider.gets.length > 0)
 
-  program.child.kill('SIGTERM')
+    program.child.kill('SIGTERM')
 
-  expect(await program.ended).toEqual({ code: 0, signal: null })
-  expect(await readdir(join(here.objects, '.tmp'))).toEqual([])
-  expect(await readdir(join(here.folder, 'data'))).toEqual(['afterimage.db', 'afterimage.db.lock', 'secrets.json'])
-  const ledger = new Database(here.database, { readonly: true })
-  expect(ledger.pragma('integrity_check', { simple: true })).toBe('ok')
-  ledger.close()
-  expect((await shown(await bench.start(here.settings), id)).archive_status).toBe('archived')
-})
+    expect(await program.ended).toEqual({ code: 0, signal: null })
+    expect(await readdir(join(here.objects, '.tmp'))).toEqual([])
+    expect(await readdir(join(here.folder, 'data'))).toEqual([
+      'afterimage.db',
+      'afterimage.db.lock',
+      'secrets.json',
+    ])
+    const ledger = new Database(here.database, { readonly: true })
+    expect(ledger.pragma('integrity_check', { simple: true })).toBe('ok')
+    ledger.close()
+    expect((await shown(await bench.start(here.settings), id)).archive_status).toBe('archived')
+  },
+)
 
 it.concurrent(
   'ends within its bounds although the provider never answers, and does not submit again',
   async ({ bench }) => {
-    const { here, provider, program } = await bench.service(() => undefined, { SUBMIT_TIMEOUT_SECONDS: '1' })
+    const { here, provider, program } = await bench.service(() => undefined, {
+      SUBMIT_TIMEOUT_SECONDS: '1',
+    })
     const waiting = submitted(program)
     await until(() => provider.submissions.length === 1)
 
@@ -148,7 +165,9 @@ it.concurrent(
     bench.after(program.kill)
     const { id } = await submitted(program)
 
-    const unanswered = post(program, inpaint({ prompt: 'a fault of ours' })).catch(() => 'unanswered')
+    const unanswered = post(program, inpaint({ prompt: 'a fault of ours' })).catch(
+      () => 'unanswered',
+    )
     const { code } = await program.ended
 
     expect([code, await unanswered]).toEqual([1, 'unanswered'])

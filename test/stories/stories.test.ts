@@ -25,10 +25,19 @@ it.concurrent(
 
     const [job] = provider.submissions
     expect(status).toBe('processing')
-    expect(job).toMatchObject({ trackId: id, body: { key: here.settings['MODELSLAB_API_KEY'], samples: 2 } })
-    expect(job?.webhook).toMatch(new RegExp(`^${here.settings['PUBLIC_URL'] ?? ''}/callbacks/${id}/[0-9a-f]{64}$`, 'u'))
+    expect(job).toMatchObject({
+      trackId: id,
+      body: { key: here.settings['MODELSLAB_API_KEY'], samples: 2 },
+    })
+    expect(job?.webhook).toMatch(
+      new RegExp(`^${here.settings['PUBLIC_URL'] ?? ''}/callbacks/${id}/[0-9a-f]{64}$`, 'u'),
+    )
     expect(provider.deliveries.map(({ status }) => status)).toEqual([200])
-    expect(generation).toMatchObject({ status: 'succeeded', client_track_id: 'mine', nsfw: { verdict: 'clear' } })
+    expect(generation).toMatchObject({
+      status: 'succeeded',
+      client_track_id: 'mine',
+      nsfw: { verdict: 'clear' },
+    })
     expect(generation.images).toHaveLength(4)
     for (const [n, image] of generation.images.entries()) {
       const expected = sha256(job?.pictures[image.position] ?? '')
@@ -56,7 +65,9 @@ it.concurrent('finds a result by asking when its callback never comes', async ({
 it.concurrent(
   'answers 200 to thirty equal callbacks of one instant, counts them all, and archives each image once',
   async ({ bench }) => {
-    const { provider, program } = await bench.service((job, answer, provider) => answer.json(provider.processing(job)))
+    const { provider, program } = await bench.service((job, answer, provider) =>
+      answer.json(provider.processing(job)),
+    )
     for (let round = 0; round < 5; round++) {
       const { id } = await submitted(program)
       const job = provider.submissions[round]
@@ -64,7 +75,9 @@ it.concurrent(
       await untilShown(program, id, isSettled)
 
       expect(statuses).toEqual(Array.from({ length: 30 }, () => 200))
-      expect(await timeline(program, id, 'callback')).toMatchObject([{ detail: { decision: 'accepted', count: 30 } }])
+      expect(await timeline(program, id, 'callback')).toMatchObject([
+        { detail: { decision: 'accepted', count: 30 } },
+      ])
       expect(await timeline(program, id, 'archived')).toHaveLength(2)
     }
     expect(provider.gets).toHaveLength(10)
@@ -90,35 +103,53 @@ it.concurrent('keeps the reply although the client that asked has gone', async (
   await untilShown(program, job.trackId, ({ status }) => status === 'processing')
 })
 
-it.concurrent('keeps the beginning of a callback of a megabyte and one byte, and answers 413', async ({ bench }) => {
-  const { provider, program } = await bench.service((job, answer, provider) => answer.json(provider.processing(job)))
-  const { id } = await submitted(program)
-  const [job] = provider.submissions
+it.concurrent(
+  'keeps the beginning of a callback of a megabyte and one byte, and answers 413',
+  async ({ bench }) => {
+    const { provider, program } = await bench.service((job, answer, provider) =>
+      answer.json(provider.processing(job)),
+    )
+    const { id } = await submitted(program)
+    const [job] = provider.submissions
 
-  const { status } = await provider.call(job ?? { trackId: '', webhook: '' }, 'x'.repeat(1024 * 1024 + 1))
+    const { status } = await provider.call(
+      job ?? { trackId: '', webhook: '' },
+      'x'.repeat(1024 * 1024 + 1),
+    )
 
-  expect(status).toBe(413)
-  expect(await timeline(program, id, 'callback')).toMatchObject([{ detail: { decision: 'too_large' } }])
-})
+    expect(status).toBe(413)
+    expect(await timeline(program, id, 'callback')).toMatchObject([
+      { detail: { decision: 'too_large' } },
+    ])
+  },
+)
 
-it.concurrent('takes a callback that comes before the reply, and the reply changes nothing', async ({ bench }) => {
-  const { provider, program } = await bench.service(async (job, answer, provider) => {
-    await provider.finish(job)
-    answer.json(provider.processing(job))
-  })
+it.concurrent(
+  'takes a callback that comes before the reply, and the reply changes nothing',
+  async ({ bench }) => {
+    const { provider, program } = await bench.service(async (job, answer, provider) => {
+      await provider.finish(job)
+      answer.json(provider.processing(job))
+    })
 
-  const { id, status } = await submitted(program)
-  await untilShown(program, id, isArchived)
+    const { id, status } = await submitted(program)
+    await untilShown(program, id, isArchived)
 
-  expect(status).toBe('succeeded')
-  expect((await shown(program, id)).status).toBe('succeeded')
-  expect(provider.submissions).toHaveLength(1)
-})
+    expect(status).toBe('succeeded')
+    expect((await shown(program, id)).status).toBe('succeeded')
+    expect(provider.submissions).toHaveLength(1)
+  },
+)
 
 it.concurrent('shows why a generation failed', async ({ bench }) => {
   const { program } = await bench.service(async (job, answer, provider) => {
     answer.json(provider.processing(job))
-    await provider.finish(job, { status: 'failed', id: job.id, message: 'Processing failed', track_id: job.trackId })
+    await provider.finish(job, {
+      status: 'failed',
+      id: job.id,
+      message: 'Processing failed',
+      track_id: job.trackId,
+    })
   })
 
   const { id } = await submitted(program)
@@ -131,7 +162,9 @@ it.concurrent('shows why a generation failed', async ({ bench }) => {
 })
 
 it.concurrent('archives what a reply already holds, without any callback', async ({ bench }) => {
-  const { provider, program } = await bench.service((job, answer, provider) => answer.json(provider.success(job)))
+  const { provider, program } = await bench.service((job, answer, provider) =>
+    answer.json(provider.success(job)),
+  )
 
   const { id, status } = await submitted(program)
   await untilShown(program, id, isArchived)
@@ -156,7 +189,11 @@ it.concurrent(
     for (const { id } of [first, second]) await untilShown(program, id, isArchived)
 
     const [, probe, next] = provider.submissions
-    expect(provider.submissions.map(({ trackId }) => trackId)).toEqual([first.id, first.id, second.id])
+    expect(provider.submissions.map(({ trackId }) => trackId)).toEqual([
+      first.id,
+      first.id,
+      second.id,
+    ])
     expect((probe?.at ?? 0) - refusedAt).toBeGreaterThan(900)
     expect(next?.at).toBeGreaterThanOrEqual(probe?.at ?? Infinity)
   },
@@ -192,7 +229,9 @@ it.concurrent(
 
     expect(held.map(({ status }) => status)).toEqual(['requested', 'requested', 'requested'])
     expect(ready.status).toBe(200)
-    expect(await ready.json()).toMatchObject({ provider: expect.stringMatching(/^down since \d{4}-/u) as unknown })
+    expect(await ready.json()).toMatchObject({
+      provider: expect.stringMatching(/^down since \d{4}-/u) as unknown,
+    })
     expect(provider.submissions.map(({ trackId }) => trackId)).toEqual(held.map(({ id }) => id))
   },
 )
@@ -212,31 +251,44 @@ it.concurrent('comes back for links that work a little late', async ({ bench }) 
   ])
 })
 
-it.concurrent('says that an image is lost and why, and serves its mirror in its place', async ({ bench }) => {
-  const { here, provider, program } = await bench.service(
-    async (job, answer, provider) => {
-      provider.late.set(provider.origin(0) + (job.paths[1] ?? ''), Infinity)
-      await usual(job, answer, provider)
-    },
-    { LINK_LIFETIME_HOURS: String(1 / 3600) },
-  )
+it.concurrent(
+  'says that an image is lost and why, and serves its mirror in its place',
+  async ({ bench }) => {
+    const { here, provider, program } = await bench.service(
+      async (job, answer, provider) => {
+        provider.late.set(provider.origin(0) + (job.paths[1] ?? ''), Infinity)
+        await usual(job, answer, provider)
+      },
+      { LINK_LIFETIME_HOURS: String(1 / 3600) },
+    )
 
-  const { id } = await submitted(program, { samples: 2 })
-  const generation = await untilShown(program, id, ({ archive_status }) => archive_status === 'partial')
+    const { id } = await submitted(program, { samples: 2 })
+    const generation = await untilShown(
+      program,
+      id,
+      ({ archive_status }) => archive_status === 'partial',
+    )
 
-  expect(generation.images.find(({ status }) => status === 'lost')).toMatchObject({
-    source: 'output',
-    position: 1,
-    failure: { code: 'not_found' },
-  })
-  const door = await ask(program, `/v1/generations/${id}/images/1`)
-  expect(sha256(new Uint8Array(await door.arrayBuffer()))).toBe(sha256(provider.submissions[0]?.pictures[1] ?? ''))
-  expect((await ask(program, `/v1/generations/${id}/images/1?source=output`)).status).toBe(410)
-  expect(sha256((await bothCopies(program, here, generation, 0)).file)).toBe(generation.images[0]?.sha256)
-})
+    expect(generation.images.find(({ status }) => status === 'lost')).toMatchObject({
+      source: 'output',
+      position: 1,
+      failure: { code: 'not_found' },
+    })
+    const door = await ask(program, `/v1/generations/${id}/images/1`)
+    expect(sha256(new Uint8Array(await door.arrayBuffer()))).toBe(
+      sha256(provider.submissions[0]?.pictures[1] ?? ''),
+    )
+    expect((await ask(program, `/v1/generations/${id}/images/1?source=output`)).status).toBe(410)
+    expect(sha256((await bothCopies(program, here, generation, 0)).file)).toBe(
+      generation.images[0]?.sha256,
+    )
+  },
+)
 
 it.concurrent('answers a forged callback with 404 and changes nothing', async ({ bench }) => {
-  const { provider, program } = await bench.service((job, answer, provider) => answer.json(provider.processing(job)))
+  const { provider, program } = await bench.service((job, answer, provider) =>
+    answer.json(provider.processing(job)),
+  )
   const { id } = await submitted(program)
   const before = await timeline(program, id)
   const [job] = provider.submissions

@@ -16,9 +16,17 @@ const ONE_BY_ONE = 3
 function disorder(calls: Call[], mark: string) {
   const next = (after: number, what: RegExp, is: (call: Call) => boolean) =>
     calls.find((call) => call.began > after && what.test(call.name) && is(call))
-  const asked = next(-1, /^read$/u, ({ on, text }) => on.startsWith('socket:') && text.includes(mark))
+  const asked = next(
+    -1,
+    /^read$/u,
+    ({ on, text }) => on.startsWith('socket:') && text.includes(mark),
+  )
   if (!asked) return `${mark} was not read from a socket`
-  const kept = next(asked.ended, /^pwrite/u, ({ on, text }) => on.endsWith('-wal') && text.includes(mark))
+  const kept = next(
+    asked.ended,
+    /^pwrite/u,
+    ({ on, text }) => on.endsWith('-wal') && text.includes(mark),
+  )
   if (!kept) return `${mark} was not written to the log of the database`
   // A kept-alive connection carries one request at a time: the next 200 on it is this one's.
   const answered = next(
@@ -27,8 +35,14 @@ function disorder(calls: Call[], mark: string) {
     ({ on, text }) => on === asked.on && text.includes('HTTP/1.1 200'),
   )
   if (!answered) return `${mark} was not answered 200`
-  const synced = next(kept.ended, /sync$/u, ({ on, text }) => on === kept.on && /\) += 0$/u.test(text))
-  return synced && synced.ended < answered.began ? null : `${mark} was answered before it was synced`
+  const synced = next(
+    kept.ended,
+    /sync$/u,
+    ({ on, text }) => on === kept.on && /\) += 0$/u.test(text),
+  )
+  return synced && synced.ended < answered.began
+    ? null
+    : `${mark} was answered before it was synced`
 }
 
 /** Callbacks one after the other, then some at once; what is wrong with the order of each. Null where nothing can be seen. */
@@ -40,7 +54,8 @@ async function disorders(bench: Bench, ...breaks: Break[]) {
   for (let n = 0; n < ONE_BY_ONE + AT_ONCE; n++) await submitted(program)
   const watch = await watchCalls(program.child.pid ?? 0, join(folder, 'calls'))
   if (!watch) return null
-  const call = (job: Job) => provider.call(job, { ...provider.success(job), output: [], tip: markOf(job) })
+  const call = (job: Job) =>
+    provider.call(job, { ...provider.success(job), output: [], tip: markOf(job) })
 
   const answers = []
   for (const job of provider.submissions.slice(0, ONE_BY_ONE)) answers.push(await call(job))
@@ -53,26 +68,49 @@ async function disorders(bench: Bench, ...breaks: Break[]) {
 
 const markOf = ({ trackId }: Job) => `mark of ${trackId}`
 
-it('writes the 200 of a callback to its socket only after the fdatasync that holds it', async ({ bench, skip }) => {
+it('writes the 200 of a callback to its socket only after the fdatasync that holds it', async ({
+  bench,
+  skip,
+}) => {
   const found = await disorders(bench)
   if (!found) return skip()
   expect(found).toEqual(Array(ONE_BY_ONE + AT_ONCE).fill(null))
 }, 60_000)
 
 it.for<[string, Break]>([
-  ['synchronous is OFF', { file: 'ledger/driver/writer.node.ts', from: "'synchronous = FULL'", to: "'synchronous = OFF'" }],
+  [
+    'synchronous is OFF',
+    {
+      file: 'ledger/driver/writer.node.ts',
+      from: "'synchronous = FULL'",
+      to: "'synchronous = OFF'",
+    },
+  ],
   [
     'synchronous is NORMAL',
-    { file: 'ledger/driver/writer.node.ts', from: "'synchronous = FULL'", to: "'synchronous = NORMAL'" },
+    {
+      file: 'ledger/driver/writer.node.ts',
+      from: "'synchronous = FULL'",
+      to: "'synchronous = NORMAL'",
+    },
   ],
-  ['the answer does not wait', { file: 'http/callbacks.ts', from: 'await receive(', to: 'void receive(' }],
-])('would be seen to answer too early where %s', { timeout: 60_000 }, async ([, change], { bench, skip }) => {
-  const found = await disorders(bench, change)
-  if (!found) return skip()
-  // Where nobody waits, the last may not even be written when the watch ends.
-  const tooEarly = expect.stringMatching(/was answered before it was synced|was not written to the log/u) as unknown
-  expect(found).toEqual(Array(ONE_BY_ONE + AT_ONCE).fill(tooEarly))
-})
+  [
+    'the answer does not wait',
+    { file: 'http/callbacks.ts', from: 'await receive(', to: 'void receive(' },
+  ],
+])(
+  'would be seen to answer too early where %s',
+  { timeout: 60_000 },
+  async ([, change], { bench, skip }) => {
+    const found = await disorders(bench, change)
+    if (!found) return skip()
+    // Where nobody waits, the last may not even be written when the watch ends.
+    const tooEarly = expect.stringMatching(
+      /was answered before it was synced|was not written to the log/u,
+    ) as unknown
+    expect(found).toEqual(Array(ONE_BY_ONE + AT_ONCE).fill(tooEarly))
+  },
+)
 
 it('reads calls that were interrupted as one, from their beginning to their end', () => {
   const log = [

@@ -31,7 +31,10 @@ const first = ({ submissions: [job] }: { submissions: Job[] }) => {
 
 const readiness = async (program: Program) => {
   const response = await ask(program, '/readyz')
-  return { code: response.status, ...((await response.json()) as { ledger: string; objects: string }) }
+  return {
+    code: response.status,
+    ...((await response.json()) as { ledger: string; objects: string }),
+  }
 }
 
 /** How long each `/livez` took, asked one after the other until `done`. */
@@ -47,7 +50,9 @@ async function livezTimes(program: Program, done: Promise<unknown>) {
   return times
 }
 
-it('answers callbacks 503 within two seconds while the ledger is locked, and never stands still', async ({ bench }) => {
+it('answers callbacks 503 within two seconds while the ledger is locked, and never stands still', async ({
+  bench,
+}) => {
   const { here, provider, program } = await bench.service(accepts)
   const { id } = await submitted(program)
   const job = first(provider)
@@ -55,7 +60,9 @@ it('answers callbacks 503 within two seconds while the ledger is locked, and nev
   blocker.exec('begin immediate')
 
   const asked = Date.now()
-  const refused = Promise.all(Array.from({ length: 8 }, () => provider.call(job, provider.success(job))))
+  const refused = Promise.all(
+    Array.from({ length: 8 }, () => provider.call(job, provider.success(job))),
+  )
   const times = await livezTimes(program, refused)
   const tookMs = Date.now() - asked
   const whileLocked = await readiness(program)
@@ -125,7 +132,9 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   for (const { trackId } of provider.submissions) await untilShown(program, trackId, isSettled)
 
   const refused = tries.flat().filter(({ status }) => status !== 200)
-  expect(refused.map(({ status, retryAfter }) => [status, retryAfter])).toEqual(refused.map(() => [503, '5']))
+  expect(refused.map(({ status, retryAfter }) => [status, retryAfter])).toEqual(
+    refused.map(() => [503, '5']),
+  )
   expect(refused.length).toBeGreaterThan(late.length / 2)
   expect(Math.max(...refused.map(({ tookMs }) => tookMs))).toBeLessThan(2000)
   expect(await livez.longestGapMs()).toBeLessThan(1000)
@@ -176,7 +185,9 @@ function smallDisk(bench: Bench, folder: string) {
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', path], { stdio: 'pipe' })
   } catch (error) {
-    console.warn(`SKIPPED: a full disk cannot be tried without the right to mount one: ${String(error)}`)
+    console.warn(
+      `SKIPPED: a full disk cannot be tried without the right to mount one: ${String(error)}`,
+    )
     return null
   }
   bench.after(() => void execFileSync('umount', ['--lazy', path]))
@@ -195,16 +206,24 @@ function fill(path: string) {
   }
 }
 
-it('loses no callback when the disk is full, and goes on once there is room', async ({ bench, skip }) => {
+it('loses no callback when the disk is full, and goes on once there is room', async ({
+  bench,
+  skip,
+}) => {
   const provider = await bench.standIn(accepts)
   const { folder, settings } = await bench.home(provider.settings())
   const disk = smallDisk(bench, folder)
   if (!disk) return skip()
-  const program = await bench.start({ ...settings, DATABASE_PATH: join(disk.path, 'afterimage.db') })
+  const program = await bench.start({
+    ...settings,
+    DATABASE_PATH: join(disk.path, 'afterimage.db'),
+  })
   const ids = [(await submitted(program)).id, (await submitted(program)).id]
   disk.fill()
 
-  const refused = await Promise.all(provider.submissions.map((job) => provider.call(job, provider.success(job))))
+  const refused = await Promise.all(
+    provider.submissions.map((job) => provider.call(job, provider.success(job))),
+  )
   const unsent = await post(program, inpaint())
   const whileFull = await readiness(program)
   const live = await ask(program, '/livez')
@@ -239,7 +258,8 @@ it('tries and says little of what it cannot write down while the disk is full, a
   const livez = pollLivez(program)
   disk.fill()
   // The provider is to be asked what became of it, and that cannot be written down.
-  const said = () => program.lines.filter((line) => line.includes('asking for results failed')).length
+  const said = () =>
+    program.lines.filter((line) => line.includes('asking for results failed')).length
   await until(() => said() > 0)
 
   const [from, before] = [Date.now(), said()]
@@ -275,7 +295,11 @@ it('keeps no half-written object when the disk of the objects is full, and copie
   const whileFull = await shown(program, id)
   disk.free()
 
-  expect(full).toMatchObject({ code: 200, ledger: 'ok', objects: expect.stringMatching(/^down since/u) as unknown })
+  expect(full).toMatchObject({
+    code: 200,
+    ledger: 'ok',
+    objects: expect.stringMatching(/^down since/u) as unknown,
+  })
   expect(whileFull).toMatchObject({ status: 'succeeded', archive_status: 'pending' })
   expect(program.lines.some((line) => line.includes('ENOSPC'))).toBe(true)
   await untilShown(program, id, isArchived)
@@ -285,27 +309,33 @@ it('keeps no half-written object when the disk of the objects is full, and copie
 it.for<[string, (path: string) => Promise<unknown>]>([
   ['a file stands where the folder was', (path: string) => writeFile(path, 'no folder')],
   ['the folder is empty, as an unmounted disk leaves it', (path: string) => mkdir(path)],
-])('keeps taking callbacks while %s, and copies the images once the store is back', async ([, replace], { bench }) => {
-  const { here, provider, program } = await bench.service(accepts)
-  await rename(here.objects, `${here.objects}.away`)
-  await replace(here.objects)
-  const { id } = await submitted(program)
+])(
+  'keeps taking callbacks while %s, and copies the images once the store is back',
+  async ([, replace], { bench }) => {
+    const { here, provider, program } = await bench.service(accepts)
+    await rename(here.objects, `${here.objects}.away`)
+    await replace(here.objects)
+    const { id } = await submitted(program)
 
-  await provider.finish(first(provider))
-  const away = await until(async () => {
-    const state = await readiness(program)
-    return state.objects !== 'ok' && state
-  })
+    await provider.finish(first(provider))
+    const away = await until(async () => {
+      const state = await readiness(program)
+      return state.objects !== 'ok' && state
+    })
 
-  expect(away).toMatchObject({
-    code: 200,
-    ledger: 'ok',
-    objects: expect.stringMatching(/^down since \d{4}-/u) as unknown,
-  })
-  expect(await shown(program, id)).toMatchObject({ status: 'succeeded', archive_status: 'pending' })
-  expect((await ask(program, `/v1/generations/${id}/images/0`)).status).toBe(404)
-  await rm(here.objects, { recursive: true })
-  await rename(`${here.objects}.away`, here.objects)
-  await untilShown(program, id, isArchived)
-  expect(await readiness(program)).toMatchObject({ code: 200, objects: 'ok' })
-})
+    expect(away).toMatchObject({
+      code: 200,
+      ledger: 'ok',
+      objects: expect.stringMatching(/^down since \d{4}-/u) as unknown,
+    })
+    expect(await shown(program, id)).toMatchObject({
+      status: 'succeeded',
+      archive_status: 'pending',
+    })
+    expect((await ask(program, `/v1/generations/${id}/images/0`)).status).toBe(404)
+    await rm(here.objects, { recursive: true })
+    await rename(`${here.objects}.away`, here.objects)
+    await untilShown(program, id, isArchived)
+    expect(await readiness(program)).toMatchObject({ code: 200, objects: 'ok' })
+  },
+)

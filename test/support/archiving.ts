@@ -57,7 +57,8 @@ export async function idle({ db, clock }: World, step: number, atMost: number) {
   return Math.max(1, Math.ceil(Math.min(seconds, atMost) / step)) * step
 }
 
-export const pauses = (at: number[]) => at.slice(1).map((one, n) => Math.round((one - (at[n] ?? 0)) * 1000) / 1000)
+export const pauses = (at: number[]) =>
+  at.slice(1).map((one, n) => Math.round((one - (at[n] ?? 0)) * 1000) / 1000)
 
 /** How far the place of any is from where it belongs. */
 export function outOfOrder(times: number[]) {
@@ -73,12 +74,18 @@ export async function keys({ deps }: World) {
 
 /** Every link that the ledger has of images; bodies of callbacks are evidence, and stay. */
 export async function linksInLedger(here: World) {
-  return (await Promise.all(['images', 'offers', 'events'].map((table) => dump(here, table)))).join()
+  return (
+    await Promise.all(['images', 'offers', 'events'].map((table) => dump(here, table)))
+  ).join()
 }
 
 /** A host that answers 200 and never stops, without saying how much is to come. */
 export function endless() {
-  return { status: 200, bytes: new Uint8Array(25 * MEBIBYTE + 1), headers: { 'content-length': 'unknown' } }
+  return {
+    status: 200,
+    bytes: new Uint8Array(25 * MEBIBYTE + 1),
+    headers: { 'content-length': 'unknown' },
+  }
 }
 
 /** A download that goes on until it is ended here. */

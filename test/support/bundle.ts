@@ -21,7 +21,14 @@ export async function bundled(): Promise<Bundle> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [wrangler, 'deploy', '--dry-run', '--outdir', folder],
-    { cwd: ROOT, env: { ...process.env, WRANGLER_SEND_METRICS: 'false', WRANGLER_HIDE_BANNER: 'true' } },
+    {
+      cwd: ROOT,
+      env: { ...process.env, WRANGLER_SEND_METRICS: 'false', WRANGLER_HIDE_BANNER: 'true' },
+    },
   )
-  return { script: join(folder, 'worker.js'), output: stdout, remove: () => rm(folder, { recursive: true }) }
+  return {
+    script: join(folder, 'worker.js'),
+    output: stdout,
+    remove: () => rm(folder, { recursive: true }),
+  }
 }

@@ -10,7 +10,10 @@ const MIGRATIONS = join(import.meta.dirname, '../../migrations')
 /** One workerd for the whole run, with two migrated D1 databases for each process that vitest may start. */
 export default async function setup(project: TestProject) {
   const processes = project.config.maxWorkers || availableParallelism()
-  const names = Array.from({ length: processes }, (_, n) => [`d1_${n + 1}_0`, `d1_${n + 1}_1`]).flat()
+  const names = Array.from({ length: processes }, (_, n) => [
+    `d1_${n + 1}_0`,
+    `d1_${n + 1}_1`,
+  ]).flat()
   const miniflare = new Miniflare({
     modules: true,
     script: D1_WORKER,
@@ -35,4 +38,6 @@ const migrationStatements = () =>
   readdirSync(MIGRATIONS)
     .filter((name) => name.endsWith('.sql'))
     .toSorted()
-    .flatMap((name) => readFileSync(join(MIGRATIONS, name), 'utf8').split('--> statement-breakpoint'))
+    .flatMap((name) =>
+      readFileSync(join(MIGRATIONS, name), 'utf8').split('--> statement-breakpoint'),
+    )

@@ -35,7 +35,11 @@ const agent = new Agent({ keepAliveTimeout: 1000 })
 export function d1Over(url: string, before: (call: D1Call) => Promise<void> | void): D1Database {
   const ask = async (call: D1Call) => {
     await before(call)
-    const { body } = await request(url, { method: 'POST', body: JSON.stringify(call, toWire), dispatcher: agent })
+    const { body } = await request(url, {
+      method: 'POST',
+      body: JSON.stringify(call, toWire),
+      dispatcher: agent,
+    })
     const { answer, error } = (await body.json()) as { answer?: unknown; error?: string }
     if (error !== undefined) throw new Error(error)
     return answer
@@ -51,7 +55,9 @@ export function d1Over(url: string, before: (call: D1Call) => Promise<void> | vo
   return {
     prepare: (sql) => statement(sql, []),
     batch: async (list) =>
-      (await ask({ kind: 'batch', statements: list as ReturnType<typeof statement>[] })) as { results: unknown[] }[],
+      (await ask({ kind: 'batch', statements: list as ReturnType<typeof statement>[] })) as {
+        results: unknown[]
+      }[],
   }
 }
 

@@ -33,7 +33,13 @@ export async function succeeded(
 ) {
   const { id } = await submitted(here)
   for (const [url, bytes] of Object.entries(pages)) here.cdn.pages.set(url, bytes)
-  const response = await here.callback(id, { status: 'success', id: 7, track_id: id, proxy_links: [], ...links })
+  const response = await here.callback(id, {
+    status: 'success',
+    id: 7,
+    track_id: id,
+    proxy_links: [],
+    ...links,
+  })
   if (response.status !== 200) throw new Error(`the callback was answered ${response.status}`)
   await archiveDue(here.deps, 10)
   return id

@@ -32,7 +32,8 @@ const d1Url = inject('d1Url')
 /** Whether this run keeps its ledgers in D1. */
 export const onD1 = d1Url !== undefined
 
-export const ledgerPlace = (path: string): LedgerPlace => (d1Url === undefined ? filePlace(path) : d1Place(d1Url))
+export const ledgerPlace = (path: string): LedgerPlace =>
+  d1Url === undefined ? filePlace(path) : d1Place(d1Url)
 
 function filePlace(path: string): LedgerPlace {
   let opened: ReturnType<typeof openSqlite> | undefined
@@ -61,7 +62,16 @@ function filePlace(path: string): LedgerPlace {
   }
 }
 
-const TABLES = ['callbacks', 'events', 'gate', 'generations', 'heartbeat', 'images', 'nsfw_reports', 'offers']
+const TABLES = [
+  'callbacks',
+  'events',
+  'gate',
+  'generations',
+  'heartbeat',
+  'images',
+  'nsfw_reports',
+  'offers',
+]
 
 /** Databases in use by this process, by number. */
 const taken = new Set<number>()
@@ -78,7 +88,8 @@ function d1Place(url: string): LedgerPlace {
   const d1 = d1Over(database, async (call) => {
     requests.push(call)
     if (state === 'released') throw new Error('a test goes on after its end')
-    if (call.kind === 'batch' && state === 'read-only') throw new Error('D1_ERROR: Network connection lost.')
+    if (call.kind === 'batch' && state === 'read-only')
+      throw new Error('D1_ERROR: Network connection lost.')
     await (emptied ??= bare.batch(TABLES.map((table) => bare.prepare(`delete from ${table}`))))
   })
   return {
@@ -87,7 +98,8 @@ function d1Place(url: string): LedgerPlace {
       throw new Error('this ledger is no file')
     },
     requests,
-    committed: async (query) => ((await bare.prepare(query).all()) as { results: unknown[] }).results,
+    committed: async (query) =>
+      ((await bare.prepare(query).all()) as { results: unknown[] }).results,
     refuseWrites: () => {
       state = 'read-only'
       return () => void (state = 'open')

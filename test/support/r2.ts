@@ -63,7 +63,9 @@ export async function startR2() {
   return { store: over(ask), stop: () => Promise.all([agent.close(), miniflare.dispose()]) }
 }
 
-function over(ask: (method: Method, asked: Asked, bytes?: Uint8Array) => Promise<Response>): ObjectStore {
+function over(
+  ask: (method: Method, asked: Asked, bytes?: Uint8Array) => Promise<Response>,
+): ObjectStore {
   const bytesOf = ({ headers }: Response) => ({ bytes: Number(headers.get('x-bytes')) })
   return {
     put: async (key, bytes, options) => {
@@ -72,7 +74,10 @@ function over(ask: (method: Method, asked: Asked, bytes?: Uint8Array) => Promise
     get: async (key, range) => {
       const response = await ask('GET', { key, range })
       if (response.status === 404) return null
-      return { ...bytesOf(response), body: (response.body ?? ReadableStream.from([])) as ReadableStream<Uint8Array> }
+      return {
+        ...bytesOf(response),
+        body: (response.body ?? ReadableStream.from([])) as ReadableStream<Uint8Array>,
+      }
     },
     head: async (key) => {
       const response = await ask('HEAD', { key })

@@ -77,7 +77,12 @@ class Cluster implements Radosgw {
     await this.startMonitor()
     await this.startStorage()
     const { accessKeyId, secretAccessKey } = this.credentials
-    const user = ['--uid=test', '--display-name=test', `--access-key=${accessKeyId}`, `--secret=${secretAccessKey}`]
+    const user = [
+      '--uid=test',
+      '--display-name=test',
+      `--access-key=${accessKeyId}`,
+      `--secret=${secretAccessKey}`,
+    ]
     await this.run('radosgw-admin', '-n', 'client.rgw.a', 'user', 'create', ...user)
     await this.startGateway()
     await this.createBucket()
@@ -107,7 +112,16 @@ class Cluster implements Radosgw {
     for (const name of ['mon', 'osd', 'run', 'rgw']) await mkdir(join(this.folder, name))
     await writeFile(join(this.folder, 'ceph.conf'), cephConf({ ...this.places(), fsid }))
     const map = join(this.folder, 'monmap')
-    await this.run('monmaptool', '--create', '--fsid', fsid, '--addv', 'a', `v1:127.0.0.1:${this.monitorPort}`, map)
+    await this.run(
+      'monmaptool',
+      '--create',
+      '--fsid',
+      fsid,
+      '--addv',
+      'a',
+      `v1:127.0.0.1:${this.monitorPort}`,
+      map,
+    )
     await this.run('ceph-mon', '--mkfs', '-i', 'a', '--monmap', map)
     this.spawn('ceph-mon', '-i', 'a')
   }
@@ -127,7 +141,8 @@ class Cluster implements Radosgw {
     for (;;) {
       const refusal = await this.run('ceph', ...args).then(() => null, String)
       if (refusal === null) return
-      if (!refusal.includes('command descriptions') || Date.now() > giveUpAt) throw new Error(refusal)
+      if (!refusal.includes('command descriptions') || Date.now() > giveUpAt)
+        throw new Error(refusal)
       await delay(100)
     }
   }
@@ -135,7 +150,12 @@ class Cluster implements Radosgw {
   private async createBucket() {
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
     const { endpoint, credentials } = this
-    const client = new S3Client({ endpoint, credentials, region: 'us-east-1', forcePathStyle: true })
+    const client = new S3Client({
+      endpoint,
+      credentials,
+      region: 'us-east-1',
+      forcePathStyle: true,
+    })
     await client.send(new CreateBucketCommand({ Bucket: this.bucket }))
     client.destroy()
   }
@@ -153,7 +173,10 @@ class Cluster implements Radosgw {
   }
 
   private spawn(command: string, ...args: string[]) {
-    const daemon = spawn(...boundToUs(command, ['-f', ...args]), { env: this.environment(), stdio: 'ignore' })
+    const daemon = spawn(...boundToUs(command, ['-f', ...args]), {
+      env: this.environment(),
+      stdio: 'ignore',
+    })
     this.daemons.set(command, daemon)
     return daemon
   }

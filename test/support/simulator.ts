@@ -2,7 +2,11 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
-import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts'
+import {
+  startSimulator,
+  type Simulator,
+  type SimulatorOptions,
+} from '../../src/simulator/simulator.ts'
 
 /** What a client of the provider reads; every field may be missing. */
 export interface Body {
@@ -63,7 +67,9 @@ export async function generate(simulator: Simulator, prompt: string, fields: obj
 /** Asks for images, waits for the job's end, and gives the id. */
 export async function finished(simulator: Simulator, prompt: string, fields: object = {}) {
   const { id } = await inpaint(simulator, prompt, fields)
-  await simulator.until((all) => all.some((each) => each.providerId === id && each.endedAt !== null))
+  await simulator.until((all) =>
+    all.some((each) => each.providerId === id && each.endedAt !== null),
+  )
   return id
 }
 

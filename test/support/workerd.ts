@@ -53,7 +53,11 @@ export interface Home {
 
 export async function newHome(): Promise<Home> {
   const folder = await mkdtemp(join(tmpdir(), 'afterimage-worker-'))
-  return { folder, port: await freePort(), remove: () => rm(folder, { recursive: true, force: true }) }
+  return {
+    folder,
+    port: await freePort(),
+    remove: () => rm(folder, { recursive: true, force: true }),
+  }
 }
 
 /**
@@ -89,8 +93,10 @@ interface Options {
 
 type Rows = { results: Record<string, unknown>[] }[]
 
-const bucketOf = async (miniflare: Miniflare) => (await miniflare.getR2Bucket('OBJECTS', WORKER)) as unknown as R2Bucket
-const d1Of = async (miniflare: Miniflare) => (await miniflare.getD1Database('D1', 'moody-d1')) as unknown as D1Database
+const bucketOf = async (miniflare: Miniflare) =>
+  (await miniflare.getR2Bucket('OBJECTS', WORKER)) as unknown as R2Bucket
+const d1Of = async (miniflare: Miniflare) =>
+  (await miniflare.getD1Database('D1', 'moody-d1')) as unknown as D1Database
 
 interface Start {
   script: string
@@ -133,7 +139,9 @@ export async function startWorkerd({
       LOG_LEVEL: 'info',
       ...settings,
     },
-    ...(moods ? { wrappedBindings: { DB: { scriptName: 'moody-d1' } } } : { d1Databases: { DB: 'afterimage' } }),
+    ...(moods
+      ? { wrappedBindings: { DB: { scriptName: 'moody-d1' } } }
+      : { d1Databases: { DB: 'afterimage' } }),
     ...(wakes ? { queueConsumers: { [QUEUE]: { ...consumer, ...gather } } } : {}),
   }
   const moody: WorkerOptions = {
@@ -164,7 +172,8 @@ export async function startWorkerd({
     d1,
     strike: async () => {
       const response = await fetch(`${url}/cdn-cgi/handler/scheduled`)
-      if (!response.ok) throw new Error(`the clock was answered ${response.status}: ${await response.text()}`)
+      if (!response.ok)
+        throw new Error(`the clock was answered ${response.status}: ${await response.text()}`)
     },
     sql: async (...statements) => {
       const d1 = await d1Of(miniflare)
@@ -199,10 +208,14 @@ function readLines(message: string): Workerd['logged'] {
 
 async function migrate(miniflare: Miniflare) {
   const d1 = await d1Of(miniflare)
-  const [tables] = await d1.batch([d1.prepare("select name from sqlite_master where name = 'generations'")])
+  const [tables] = await d1.batch([
+    d1.prepare("select name from sqlite_master where name = 'generations'"),
+  ])
   if (tables && tables.results.length > 0) return
   const folder = join(ROOT, 'migrations')
   const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted()
   const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')))
-  await d1.batch(texts.flatMap((text) => text.split('--> statement-breakpoint')).map((sql) => d1.prepare(sql)))
+  await d1.batch(
+    texts.flatMap((text) => text.split('--> statement-breakpoint')).map((sql) => d1.prepare(sql)),
+  )
 }

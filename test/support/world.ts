@@ -54,7 +54,10 @@ export class FakeProvider {
 
   /** The next submission is taken, and its answer does not come before the timeout. */
   losesItsAnswer() {
-    this.replies.push(() => ({ status: 'unreadable', reason: 'The operation was aborted due to timeout' }))
+    this.replies.push(() => ({
+      status: 'unreadable',
+      reason: 'The operation was aborted due to timeout',
+    }))
   }
 
   /** The next submission is taken, and is answered when the returned function is called. */
@@ -74,14 +77,20 @@ export class FakeProvider {
       this.submissions.push({ request, ...to })
       return (
         this.replies.shift() ??
-        (() => readReply(200, JSON.stringify({ status: 'processing', id: this.#ids++, eta: 2, output: [] }), null))
+        (() =>
+          readReply(
+            200,
+            JSON.stringify({ status: 'processing', id: this.#ids++, eta: 2, output: [] }),
+            null,
+          ))
       )()
     },
     fetch: async (providerId: string) => {
       this.fetches.push(providerId)
       return (
         this.results.shift() ??
-        (() => readFetch(200, '{"status":"processing","message":"try again later.","output":""}', null))
+        (() =>
+          readFetch(200, '{"status":"processing","message":"try again later.","output":""}', null))
       )()
     },
     readCallback,
@@ -110,7 +119,11 @@ export class FakeCdn {
   }
 }
 
-function respond({ status, bytes = new Uint8Array(), headers = {} }: Extract<Page, { status: number }>): GetResponse {
+function respond({
+  status,
+  bytes = new Uint8Array(),
+  headers = {},
+}: Extract<Page, { status: number }>): GetResponse {
   const all: Record<string, string> = { 'content-length': String(bytes.byteLength), ...headers }
   return {
     status,
@@ -228,7 +241,9 @@ export function world(settings: Record<string, string> = {}) {
     },
     /** Delivers a callback for a generation, as the provider would. */
     callback: (id: string, body: unknown) =>
-      Promise.resolve(app.request(new URL(deps.callbackUrl(id)).pathname, { method: 'POST', body: textOf(body) })),
+      Promise.resolve(
+        app.request(new URL(deps.callbackUrl(id)).pathname, { method: 'POST', body: textOf(body) }),
+      ),
   }
 }
 
@@ -269,7 +284,8 @@ export async function submitted(
     body: JSON.stringify({ ...sampleBody, ...body }),
     headers,
   })
-  if (response.status !== 202) throw new Error(`not accepted: ${response.status} ${await response.text()}`)
+  if (response.status !== 202)
+    throw new Error(`not accepted: ${response.status} ${await response.text()}`)
   return (await response.json()) as GenerationJson
 }
 
@@ -296,7 +312,8 @@ export async function evidence({ db }: World, id: string) {
 }
 
 /** What was decided of each callback. */
-export const decisions = async (here: World, id: string) => (await evidence(here, id)).map(({ decision }) => decision)
+export const decisions = async (here: World, id: string) =>
+  (await evidence(here, id)).map(({ decision }) => decision)
 
 /** A callback of success, with all that the provider can tell. */
 export const success = (trackId: string, more: Record<string, unknown> = {}) => ({
@@ -338,7 +355,11 @@ export interface GenerationJson {
   archive_status: string
   provider_id: string | null
   client_track_id: string | null
-  nsfw: { verdict: string; disputed: boolean; reports: { value: unknown; by: string; at: string }[] }
+  nsfw: {
+    verdict: string
+    disputed: boolean
+    reports: { value: unknown; by: string; at: string }[]
+  }
   finished_at: string | null
   archived_at: string | null
   seed: number | null

@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { ImageFailure, LedgerUnavailable } from '../../src/errors.ts'
 import { absent, hanging, offered } from '../support/archiving.ts'
-import { happened, LINK, OTHER_LINK, png, shown, success, withoutJitter, world } from '../support/world.ts'
+import {
+  happened,
+  LINK,
+  OTHER_LINK,
+  png,
+  shown,
+  success,
+  withoutJitter,
+  world,
+} from '../support/world.ts'
 
 describe('many images', () => {
   it('go first whose links die first, whenever they were offered', async () => {
@@ -19,7 +28,8 @@ describe('many images', () => {
 
   it('go first, too, whose further place dies first', async () => {
     const here = world()
-    const dying = (link: string, minutes: number) => `${link}?Expires=${Date.UTC(2026, 0, 31, 12, minutes) / 1000}`
+    const dying = (link: string, minutes: number) =>
+      `${link}?Expires=${Date.UTC(2026, 0, 31, 12, minutes) / 1000}`
     const id = await offered(here, { output: [dying(LINK, 120)] })
     await archiveDue(here.deps, 1)
     await offered(here, { output: [dying(OTHER_LINK, 60)] })
@@ -46,7 +56,9 @@ describe('many images', () => {
 
   it('of one host hold at most half of the slots', async () => {
     const here = world({ ARCHIVE_CONCURRENCY: '8' })
-    await offered(here, { output: Array.from({ length: 20 }, (_, n) => `https://slow.example.net/${n}.png`) })
+    await offered(here, {
+      output: Array.from({ length: 20 }, (_, n) => `https://slow.example.net/${n}.png`),
+    })
     await offered(here, { output: ['https://other.example.net/a.png'] })
 
     const tried = await archiveDue(here.deps, 8)
@@ -57,7 +69,9 @@ describe('many images', () => {
 
   it('of a host that holds its half already wait, and those of others go on', async () => {
     const here = world({ ARCHIVE_CONCURRENCY: '8' })
-    await offered(here, { output: Array.from({ length: 20 }, (_, n) => `https://slow.example.net/${n}.png`) })
+    await offered(here, {
+      output: Array.from({ length: 20 }, (_, n) => `https://slow.example.net/${n}.png`),
+    })
     await offered(here, { output: ['https://other.example.net/a.png'] })
 
     await archiveDue(here.deps, 4, new Map([['slow.example.net', 3]]))
@@ -94,7 +108,9 @@ describe('a lease', () => {
     await dead
 
     expect([early, takenUp]).toEqual([0, 1])
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'archived', failure: null, attempts: 2 }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', failure: null, attempts: 2 },
+    ])
     expect(await happened(here, id, 'attempt')).toEqual([])
   })
 
@@ -112,7 +128,9 @@ describe('a lease', () => {
     stuck.fail(new ImageFailure('refused_address', 'a private address', { final: true }))
     await dead
 
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'pending', failure: { code: 'not_found' } }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'pending', failure: { code: 'not_found' } },
+    ])
     expect(await happened(here, id, 'attempt')).toHaveLength(1)
   })
 
@@ -129,7 +147,10 @@ describe('a lease', () => {
     stuck.send(await png('red'))
     await slow
 
-    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived', images: [{ failure: null }] })
+    expect(await shown(here, id)).toMatchObject({
+      archive_status: 'archived',
+      images: [{ failure: null }],
+    })
   })
 
   it('is void after a restart', async () => {

@@ -2,13 +2,31 @@ import { describe, expect, it, vi } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { ImageFailure } from '../../src/errors.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
-import { attempts, attemptsAndFetches, HOUR, linksInLedger, offered, offeredById } from '../support/archiving.ts'
-import { happened, LINK, OTHER_LINK, png, shown, submitted, success, world } from '../support/world.ts'
+import {
+  attempts,
+  attemptsAndFetches,
+  HOUR,
+  linksInLedger,
+  offered,
+  offeredById,
+} from '../support/archiving.ts'
+import {
+  happened,
+  LINK,
+  OTHER_LINK,
+  png,
+  shown,
+  submitted,
+  success,
+  world,
+} from '../support/world.ts'
 
 describe('an image with several places', () => {
   it('is tried at each of them at once, that one first which dies first', async () => {
     const here = world()
-    const links = [3, 1, 2].map((hours) => `${LINK}?Expires=${Date.UTC(2026, 0, 31, 12 + hours) / 1000}`)
+    const links = [3, 1, 2].map(
+      (hours) => `${LINK}?Expires=${Date.UTC(2026, 0, 31, 12 + hours) / 1000}`,
+    )
     const { id } = await submitted(here)
     for (const link of links) await here.callback(id, success(id, { output: [link] }))
 
@@ -30,14 +48,18 @@ describe('an image with several places', () => {
     await here.callback(id, success(id, { output: [`${LINK}?v=3`] }))
     await attempts(here, 60, 1)
 
-    expect(archived.images).toMatchObject([{ status: 'archived', source_url: `${LINK}?v=2`, attempts: 2 }])
+    expect(archived.images).toMatchObject([
+      { status: 'archived', source_url: `${LINK}?v=2`, attempts: 2 },
+    ])
     expect((await shown(here, id)).images).toEqual(archived.images)
     expect(here.cdn.gets).toHaveLength(2)
   })
 
   it('gets a last try at each when it has died', async () => {
     const here = world()
-    const [early, late] = [1, 2].map((hours) => `${LINK}?Expires=${Date.UTC(2026, 0, 31, 12 + hours) / 1000}`)
+    const [early, late] = [1, 2].map(
+      (hours) => `${LINK}?Expires=${Date.UTC(2026, 0, 31, 12 + hours) / 1000}`,
+    )
     const id = await offered(here, { output: [early] })
     await here.callback(id, success(id, { output: [late], id: '' }))
 
@@ -110,7 +132,10 @@ describe('before an image is lost', () => {
 
   it.each([
     ['the same links', (id: string) => success(id, { output: [dead] })],
-    ['that it is processing', () => ({ status: 'processing', message: 'try again later.', output: '' })],
+    [
+      'that it is processing',
+      () => ({ status: 'processing', message: 'try again later.', output: '' }),
+    ],
     ['no links', (id: string) => success(id, { output: [] })],
     ['failed', () => ({ status: 'failed', id: '', message: 'Failed, Try Again', output: '' })],
   ])('the fetch that answers %s ends it', async (_what, result) => {
@@ -183,7 +208,9 @@ describe('before an image is lost', () => {
 
   it('and after it, its links have no secrets left', async () => {
     const here = world()
-    const id = await offeredById(here, { output: [`${LINK}?Expires=1500000000&Signature=a-secret-of-cloudfront`] })
+    const id = await offeredById(here, {
+      output: [`${LINK}?Expires=1500000000&Signature=a-secret-of-cloudfront`],
+    })
     here.provider.knows({ status: 'failed', id: '', message: 'Failed, Try Again', output: '' })
 
     await attemptsAndFetches(here, 60, 1)
@@ -205,7 +232,9 @@ describe('a store that is away', () => {
 
     await attempts(here, HOUR, 100)
 
-    expect(meanwhile).toMatchObject({ images: [{ status: 'pending', failure: { code: 'store_failed' } }] })
+    expect(meanwhile).toMatchObject({
+      images: [{ status: 'pending', failure: { code: 'store_failed' } }],
+    })
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
 
@@ -217,7 +246,9 @@ describe('a store that is away', () => {
 
     await attempts(here, 3 * HOUR, 100)
 
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'lost', failure: { code: 'store_failed' } }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'lost', failure: { code: 'store_failed' } },
+    ])
   })
 })
 
@@ -249,7 +280,13 @@ it('an output that only a fetch names is asked about once more, and becomes a po
 
   await attemptsAndFetches(here, 20, 1)
 
-  expect((await shown(here, id)).images.map(({ source, position, status }) => [source, position, status])).toEqual([
+  expect(
+    (await shown(here, id)).images.map(({ source, position, status }) => [
+      source,
+      position,
+      status,
+    ]),
+  ).toEqual([
     ['output', 0, 'archived'],
     ['output', 1, 'archived'],
   ])

@@ -67,19 +67,24 @@ describe('an image that does not come', () => {
     ['nothing', { status: 200 }, 'not_an_image'],
     ['a broken connection', new ImageFailure('unreachable', 'socket hang up'), 'unreachable'],
     ['too much, undeclared', endless(), 'too_large'],
-  ])('%s: is tried once more when its link has died, and then is lost', async (_what, page, code) => {
-    const here = world({ LINK_LIFETIME_HOURS: '1' })
-    here.cdn.pages.set(LINK, page)
-    const id = await offered(here, { output: [LINK] })
+  ])(
+    '%s: is tried once more when its link has died, and then is lost',
+    async (_what, page, code) => {
+      const here = world({ LINK_LIFETIME_HOURS: '1' })
+      here.cdn.pages.set(LINK, page)
+      const id = await offered(here, { output: [LINK] })
 
-    const at = await attempts(here, 2 * HOUR, 100)
+      const at = await attempts(here, 2 * HOUR, 100)
 
-    expect(at.at(-1)).toBe(HOUR)
-    const { archive_status, images } = await shown(here, id)
-    expect(archive_status).toBe('lost')
-    expect(images).toMatchObject([{ status: 'lost', failure: { code }, attempts: at.length }])
-    expect(await happened(here, id, 'lost')).toMatchObject([{ source: 'output', position: 0, code }])
-  })
+      expect(at.at(-1)).toBe(HOUR)
+      const { archive_status, images } = await shown(here, id)
+      expect(archive_status).toBe('lost')
+      expect(images).toMatchObject([{ status: 'lost', failure: { code }, attempts: at.length }])
+      expect(await happened(here, id, 'lost')).toMatchObject([
+        { source: 'output', position: 0, code },
+      ])
+    },
+  )
 
   it('comes at last, when it is there only at the very end', async () => {
     const here = world({ LINK_LIFETIME_HOURS: '1' })
@@ -126,7 +131,10 @@ describe('what is refused for good', () => {
     ['over 25 MiB, declared', 'https://pub-1.r2.dev/huge', 'too_large', 1],
   ])('%s is tried once', async (_what, link, code, gets) => {
     const here = world()
-    here.cdn.pages.set('https://pub-1.r2.dev/inside', { status: 302, headers: { location: 'https://127.0.0.1/' } })
+    here.cdn.pages.set('https://pub-1.r2.dev/inside', {
+      status: 302,
+      headers: { location: 'https://127.0.0.1/' },
+    })
     here.cdn.pages.set('https://pub-1.r2.dev/huge', {
       status: 200,
       headers: { 'content-length': String(25 * MEBIBYTE + 1) },
@@ -258,7 +266,9 @@ describe('what is kept', () => {
 
     await archiveDue(here.deps, 10)
 
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'archived', width: 2 ** 31 - 1 }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', width: 2 ** 31 - 1 },
+    ])
   })
 
   it('is the best of the copies that were cut short, once the link has died', async () => {
@@ -279,7 +289,13 @@ describe('what is kept', () => {
     expect(await shown(here, id)).toMatchObject({
       archive_status: 'archived',
       images: [
-        { status: 'archived', suspect: 'truncated', bytes: 200, sha256: sha256(whole.slice(0, 200)), width: 200 },
+        {
+          status: 'archived',
+          suspect: 'truncated',
+          bytes: 200,
+          sha256: sha256(whole.slice(0, 200)),
+          width: 200,
+        },
       ],
     })
   })
@@ -308,7 +324,9 @@ describe('what is kept', () => {
 
     await attempts(here, HOUR, 100)
 
-    expect((await shown(here, id)).images).toMatchObject([{ status: 'archived', suspect: 'truncated' }])
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', suspect: 'truncated' },
+    ])
   })
 
   it('loses the secrets of its links', async () => {
@@ -330,7 +348,12 @@ describe('archive status', () => {
   const kinds = ['none', 'pending', 'archived', 'lost'] as const
   type Kind = (typeof kinds)[number]
   const link = (kind: Kind, name: string) =>
-    ({ none: null, pending: `https://cdn.net/${name}`, archived: LINK, lost: `http://cdn.net/${name}` })[kind]
+    ({
+      none: null,
+      pending: `https://cdn.net/${name}`,
+      archived: LINK,
+      lost: `http://cdn.net/${name}`,
+    })[kind]
 
   /** What becomes of a position, by what became of its output (down) and its proxy (across). */
   const FATES: Record<Kind, Record<Kind, 'absent' | 'open' | 'kept' | 'substituted' | 'gone'>> = {
@@ -339,7 +362,13 @@ describe('archive status', () => {
     archived: { none: 'kept', pending: 'kept', archived: 'kept', lost: 'kept' },
     lost: { none: 'gone', pending: 'open', archived: 'substituted', lost: 'gone' },
   }
-  const STATUS_OF_ONE = { absent: 'none', open: 'pending', kept: 'archived', substituted: 'partial', gone: 'lost' }
+  const STATUS_OF_ONE = {
+    absent: 'none',
+    open: 'pending',
+    kept: 'archived',
+    substituted: 'partial',
+    gone: 'lost',
+  }
   const combinations = kinds.flatMap((output) => kinds.map((proxy) => ({ output, proxy })))
 
   async function statusOf(positions: { output: Kind; proxy: Kind }[]) {
@@ -376,7 +405,13 @@ describe('archive status', () => {
 
     const said = new Set([one, two])
     const both = (fate: string) => said.size === 1 && said.has(fate as typeof one)
-    const expected = said.has('open') ? 'pending' : both('kept') ? 'archived' : both('gone') ? 'lost' : 'partial'
+    const expected = said.has('open')
+      ? 'pending'
+      : both('kept')
+        ? 'archived'
+        : both('gone')
+          ? 'lost'
+          : 'partial'
     expect(archive_status).toBe(expected)
   })
 

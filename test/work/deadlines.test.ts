@@ -15,7 +15,10 @@ const SLOTS = 16
 const DEAD = 'dead.example.net'
 
 /** Links of which each dies at a time of its own; those of one host show nothing. */
-async function backlog(here: World, { generations, everySeconds }: { generations: number; everySeconds: number }) {
+async function backlog(
+  here: World,
+  { generations, everySeconds }: { generations: number; everySeconds: number },
+) {
   const [start, count] = [here.clock.now / 1000, generations * IMAGES]
   const links: string[] = []
   const ids: string[] = []
@@ -52,15 +55,19 @@ it('copies first what dies first of a thousand that are due, though one host is 
   here.clock.advance(3600 + links.length)
   while ((await archiveDue(here.deps, SLOTS)) > 0);
   const counts = here.sqlite.db.$client
-    .prepare('select status, failure_code, host, count(*) as images from images group by 1, 2, 3 order by host, status')
+    .prepare(
+      'select status, failure_code, host, count(*) as images from images group by 1, 2, 3 order by host, status',
+    )
     .all() as { status: string; failure_code: string | null; host: string; images: number }[]
   const dead = links.filter(isDead).length
   expect(counts.filter(({ host }) => host === DEAD)).toMatchObject([
     { status: 'lost', failure_code: 'not_found', images: dead },
   ])
-  expect(counts.filter(({ status }) => status === 'archived').reduce((sum, { images }) => sum + images, 0)).toBe(
-    links.length - dead,
-  )
+  expect(
+    counts
+      .filter(({ status }) => status === 'archived')
+      .reduce((sum, { images }) => sum + images, 0),
+  ).toBe(links.length - dead)
 }, 120_000)
 
 /** Each link as its host shows it, until it dies; the dead host shows none. */
@@ -107,14 +114,21 @@ it('after an outage of hours in which links died, copies all that still live, an
   here.clock.advance(24 * HOUR)
   while ((await archiveDue(here.deps, SLOTS)) > 0);
 
-  const images = (await Promise.all(ids.map((id) => shown(here, id)))).flatMap((generation) => generation.images)
-  const saved = images.filter(({ status }) => status === 'archived').map(({ source_url }) => source_url)
+  const images = (await Promise.all(ids.map((id) => shown(here, id)))).flatMap(
+    (generation) => generation.images,
+  )
+  const saved = images
+    .filter(({ status }) => status === 'archived')
+    .map(({ source_url }) => source_url)
   expect(saved.toSorted()).toEqual(living.toSorted())
   expect(outOfOrder(order.map(diesAt))).toBeLessThanOrEqual(SLOTS)
   // Half of the slots at most are the dead host's, and each claim fills the others.
   expect(seconds).toBeLessThanOrEqual(links.filter((link) => !isDead(link)).length / (SLOTS / 2))
   const lost = links.filter((link) => !living.includes(link))
-  const reasons = { unreachable: lost.filter(isDead).length, not_found: lost.filter((link) => !isDead(link)).length }
+  const reasons = {
+    unreachable: lost.filter(isDead).length,
+    not_found: lost.filter((link) => !isDead(link)).length,
+  }
   expect(Math.min(...Object.values(reasons))).toBeGreaterThan(400)
   expect(
     count(
@@ -137,9 +151,17 @@ it('records how long each link had still to live when its image was saved, and r
 
   while ((await archiveDue(here.deps, SLOTS)) > 0) here.clock.advance(HOUR)
 
-  const saved = (await happened(here, ids[0] ?? '', 'archived')) as { at: string; position: number }[]
-  const left = saved.map(({ at, position }) => diesAt(links[position] ?? '') * 1000 - Date.parse(at))
-  const recorded = here.sqlite.db.$client.prepare('select margin_ms from images').pluck().all() as number[]
+  const saved = (await happened(here, ids[0] ?? '', 'archived')) as {
+    at: string
+    position: number
+  }[]
+  const left = saved.map(
+    ({ at, position }) => diesAt(links[position] ?? '') * 1000 - Date.parse(at),
+  )
+  const recorded = here.sqlite.db.$client
+    .prepare('select margin_ms from images')
+    .pluck()
+    .all() as number[]
   expect(recorded.toSorted(ascending)).toEqual(left.toSorted(ascending))
   const late = left.filter((ms) => ms <= 0).length
   expect(late).toBeGreaterThan(0)
@@ -173,5 +195,10 @@ it('lets an image that only waits for the download of another wait with it', asy
   here.clock.advance(2)
   here.cdn.pages.set(LINK, await png('red'))
   await archiveDue(here.deps, SLOTS)
-  expect(here.sqlite.db.$client.prepare("select count(*) from images where status = 'archived'").pluck().get()).toBe(2)
+  expect(
+    here.sqlite.db.$client
+      .prepare("select count(*) from images where status = 'archived'")
+      .pluck()
+      .get(),
+  ).toBe(2)
 })

@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { expireOverdue } from '../../src/work/reconcile.ts'
 import { sendHeld } from '../../src/work/submit.ts'
 import { onD1 } from '../support/driver.ts'
-import { failure, happened, shown, submitted, success, withoutJitter, type World, world } from '../support/world.ts'
+import {
+  failure,
+  happened,
+  shown,
+  submitted,
+  success,
+  withoutJitter,
+  type World,
+  world,
+} from '../support/world.ts'
 
 const HOUR = 3600
 
@@ -81,7 +90,11 @@ describe('after a 429', () => {
     const here = world()
     const [a, b] = [await submitted(here), await requestedLater(here)]
     here.provider.isFull(30)
-    const [c, d, e] = [await requestedLater(here), await requestedLater(here), await requestedLater(here)]
+    const [c, d, e] = [
+      await requestedLater(here),
+      await requestedLater(here),
+      await requestedLater(here),
+    ]
     here.clock.advance(30)
     await here.turn()
     expect(sentIds(here)).toEqual([a.id, b.id, c.id, c.id])
@@ -99,7 +112,11 @@ describe('after a 429', () => {
     const here = world()
     await submitted(here)
     here.provider.isFull(30)
-    const held = [await requestedLater(here), await requestedLater(here), await requestedLater(here)]
+    const held = [
+      await requestedLater(here),
+      await requestedLater(here),
+      await requestedLater(here),
+    ]
     here.clock.advance(30)
     await here.turn()
     expect(sentIds(here).slice(2)).toEqual([held[0]?.id])
@@ -138,20 +155,26 @@ describe('after a 429', () => {
     expect([status, early]).toEqual(['requested', 0])
   })
 
-  it.each([1e15, 1e300])('a retry_after of %d seconds does not outlive the deadline', async (seconds) => {
-    const here = world()
-    here.provider.isFull(seconds)
-    const { id, status } = await submitted(here)
+  it.each([1e15, 1e300])(
+    'a retry_after of %d seconds does not outlive the deadline',
+    async (seconds) => {
+      const here = world()
+      here.provider.isFull(seconds)
+      const { id, status } = await submitted(here)
 
-    here.clock.advance(24 * HOUR + 1)
-    await expireOverdue(here.deps)
-    const next = await submitted(here)
-    await here.turn()
+      here.clock.advance(24 * HOUR + 1)
+      await expireOverdue(here.deps)
+      const next = await submitted(here)
+      await here.turn()
 
-    expect(status).toBe('requested')
-    expect(await shown(here, id)).toMatchObject({ status: 'failed', failure: { code: 'rate_limited' } })
-    expect(await shown(here, next.id)).toMatchObject({ status: 'processing' })
-  })
+      expect(status).toBe('requested')
+      expect(await shown(here, id)).toMatchObject({
+        status: 'failed',
+        failure: { code: 'rate_limited' },
+      })
+      expect(await shown(here, next.id)).toMatchObject({ status: 'processing' })
+    },
+  )
 
   it('the timeline tells why and until when a request is held', async () => {
     const here = world()
@@ -160,14 +183,21 @@ describe('after a 429', () => {
     const { id } = await submitted(here)
 
     expect(await happened(here, id, 'held')).toMatchObject([
-      { reason: 'Rate limit exceeded. Maximum 5 queued requests allowed.', until: '2026-01-31T12:00:30.000Z' },
+      {
+        reason: 'Rate limit exceeded. Maximum 5 queued requests allowed.',
+        until: '2026-01-31T12:00:30.000Z',
+      },
     ])
   })
 
   it('the timeline has each request leave once for each time that it left', async () => {
     const here = world()
     here.provider.isNotThere()
-    const [a, b, c] = [await submitted(here), await requestedLater(here), await requestedLater(here)]
+    const [a, b, c] = [
+      await submitted(here),
+      await requestedLater(here),
+      await requestedLater(here),
+    ]
     here.clock.advance(10)
     await here.turn()
     await here.turn()
@@ -245,17 +275,20 @@ describe('a held request', () => {
     expect(sentIds(here)).toEqual([first.id, first.id, second.id])
   })
 
-  it.skipIf(onD1)('waits longer each time that the provider is not there, and at most a minute', async () => {
-    withoutJitter()
-    const here = world()
-    for (let refusal = 0; refusal < 9; refusal++) here.provider.isNotThere()
-    await submitted(here)
+  it.skipIf(onD1)(
+    'waits longer each time that the provider is not there, and at most a minute',
+    async () => {
+      withoutJitter()
+      const here = world()
+      for (let refusal = 0; refusal < 9; refusal++) here.provider.isNotThere()
+      await submitted(here)
 
-    const waits: number[] = []
-    for (let refusal = 0; refusal < 9; refusal++) waits.push(await waited(here))
+      const waits: number[] = []
+      for (let refusal = 0; refusal < 9; refusal++) waits.push(await waited(here))
 
-    expect(waits).toEqual([1, 2, 4, 8, 15, 30, 60, 60, 60])
-  })
+      expect(waits).toEqual([1, 2, 4, 8, 15, 30, 60, 60, 60])
+    },
+  )
 
   it('fails as rate_limited at the deadline, and a success that comes after all still counts', async () => {
     const here = world()

@@ -35,7 +35,8 @@ it('archives each image once, however often the callback is delivered', async ()
   const { id } = await submitted(here)
   const body = success(id, { proxy_links: [MIRROR] })
 
-  for (let delivery = 0; delivery < 3; delivery++) expect((await here.callback(id, body)).status).toBe(200)
+  for (let delivery = 0; delivery < 3; delivery++)
+    expect((await here.callback(id, body)).status).toBe(200)
   await archiveDue(here.deps, 10)
   await archiveDue(here.deps, 10)
 
@@ -66,15 +67,55 @@ describe('a callback', () => {
   it.each([
     ['success', (id: string) => success(id), 'accepted', 'succeeded'],
     ['failed', (id: string) => failure(id), 'accepted', 'failed'],
-    ['error', (id: string) => ({ status: 'error', message: 'out of memory', track_id: id }), 'accepted', 'failed'],
-    ['processing', (id: string) => ({ status: 'processing', track_id: id }), 'processing', 'processing'],
-    ['success without a URL', (id: string) => success(id, { output: [] }), 'processing', 'processing'],
-    ['success without a track_id', (id: string) => success(id, { track_id: null }), 'accepted', 'succeeded'],
-    ['success with an empty track_id', (id: string) => success(id, { track_id: '' }), 'accepted', 'succeeded'],
-    ['success with TRACK_ID in capitals', (id: string) => success(id.toUpperCase()), 'accepted', 'succeeded'],
+    [
+      'error',
+      (id: string) => ({ status: 'error', message: 'out of memory', track_id: id }),
+      'accepted',
+      'failed',
+    ],
+    [
+      'processing',
+      (id: string) => ({ status: 'processing', track_id: id }),
+      'processing',
+      'processing',
+    ],
+    [
+      'success without a URL',
+      (id: string) => success(id, { output: [] }),
+      'processing',
+      'processing',
+    ],
+    [
+      'success without a track_id',
+      (id: string) => success(id, { track_id: null }),
+      'accepted',
+      'succeeded',
+    ],
+    [
+      'success with an empty track_id',
+      (id: string) => success(id, { track_id: '' }),
+      'accepted',
+      'succeeded',
+    ],
+    [
+      'success with TRACK_ID in capitals',
+      (id: string) => success(id.toUpperCase()),
+      'accepted',
+      'succeeded',
+    ],
     ['another track_id', () => success(uuidv7()), 'mismatched', 'processing'],
-    ['a number for a track_id', (id: string) => success(id, { track_id: 17 }), 'mismatched', 'processing'],
-    ['an unknown status', (id: string) => ({ status: 'done', track_id: id }), 'unreadable', 'processing'],
+    [
+      'a number for a track_id',
+      (id: string) => success(id, { track_id: 17 }),
+      'mismatched',
+      'processing',
+    ],
+    [
+      'an unknown status',
+      (id: string) => ({ status: 'done', track_id: id }),
+      'unreadable',
+      'processing',
+    ],
     ['no status', (id: string) => ({ track_id: id, output: [LINK] }), 'unreadable', 'processing'],
     ['not JSON', () => 'status=success', 'unreadable', 'processing'],
     ['a JSON list', (id: string) => [success(id)], 'unreadable', 'processing'],
@@ -155,7 +196,9 @@ describe('a callback', () => {
     const response = await here.callback(id, body)
 
     expect(response.status).toBe(413)
-    expect(await evidence(here, id)).toMatchObject([{ decision: 'too_large', body: body.slice(0, 4096) }])
+    expect(await evidence(here, id)).toMatchObject([
+      { decision: 'too_large', body: body.slice(0, 4096) },
+    ])
     expect(await shown(here, id)).toMatchObject({ status: 'processing' })
   })
 
@@ -182,9 +225,18 @@ describe('a callback', () => {
 
 describe('the MAC', () => {
   it.each([
-    ['of another generation', (here: World) => macs('callback', [SECRET]).sign(`${here.clock.now}`)],
-    ['by another secret', (_here: World, id: string) => macs('callback', ['not-our-secret']).sign(id)],
-    ['in capitals', (_here: World, id: string) => macs('callback', [SECRET]).sign(id).toUpperCase()],
+    [
+      'of another generation',
+      (here: World) => macs('callback', [SECRET]).sign(`${here.clock.now}`),
+    ],
+    [
+      'by another secret',
+      (_here: World, id: string) => macs('callback', ['not-our-secret']).sign(id),
+    ],
+    [
+      'in capitals',
+      (_here: World, id: string) => macs('callback', [SECRET]).sign(id).toUpperCase(),
+    ],
     ['cut short', (_here: World, id: string) => macs('callback', [SECRET]).sign(id).slice(0, 63)],
     ['with a tail', (_here: World, id: string) => `${macs('callback', [SECRET]).sign(id)}0`],
     ['of 64 characters that are no hex', () => 'z'.repeat(64)],
@@ -210,7 +262,10 @@ describe('the MAC', () => {
     const { id } = await submitted(here)
     const mac = macs('callback', [secrets[n] ?? '']).sign(id)
 
-    const response = await here.call(`/callbacks/${id}/${mac}`, { method: 'POST', body: JSON.stringify(success(id)) })
+    const response = await here.call(`/callbacks/${id}/${mac}`, {
+      method: 'POST',
+      body: JSON.stringify(success(id)),
+    })
 
     expect(response.status).toBe(200)
   })
@@ -241,7 +296,9 @@ describe('the same callback again', () => {
     const here = world()
     const { id } = await submitted(here)
 
-    const responses = await Promise.all(Array.from({ length: 20 }, () => here.callback(id, body(id))))
+    const responses = await Promise.all(
+      Array.from({ length: 20 }, () => here.callback(id, body(id))),
+    )
 
     expect(responses.map(({ status }) => status)).toEqual(Array(20).fill(200))
     expect(await evidence(here, id)).toMatchObject([{ count: 20 }])
@@ -265,7 +322,10 @@ describe('the same callback again', () => {
     const responses = await Promise.all(bodies.map((body) => here.callback(id, body)))
 
     expect(responses.map(({ status }) => status)).toEqual(Array(20).fill(200))
-    expect((await decisions(here, id)).toSorted()).toEqual(['accepted', ...Array<string>(19).fill('duplicate')])
+    expect((await decisions(here, id)).toSorted()).toEqual([
+      'accepted',
+      ...Array<string>(19).fill('duplicate'),
+    ])
   })
 
   it('is kept without its body from the 21st different one on', async () => {
@@ -275,8 +335,15 @@ describe('the same callback again', () => {
     for (let n = 0; n < 23; n++) await here.callback(id, success(id, { generationTime: n }))
 
     const kept = await evidence(here, id)
-    expect(kept.map(({ body }) => body !== null)).toEqual([...Array<boolean>(20).fill(true), false, false, false])
-    expect(kept.at(-1)?.bodySha256).toBe(hashOf(JSON.stringify(success(id, { generationTime: 22 }))))
+    expect(kept.map(({ body }) => body !== null)).toEqual([
+      ...Array<boolean>(20).fill(true),
+      false,
+      false,
+      false,
+    ])
+    expect(kept.at(-1)?.bodySha256).toBe(
+      hashOf(JSON.stringify(success(id, { generationTime: 22 }))),
+    )
   })
 })
 
@@ -316,7 +383,9 @@ describe('a callback for a generation that our ledger does not know', () => {
     const id = uuidv7({ msecs: here.clock.now })
 
     const responses = await Promise.all(
-      Array.from({ length: 10 }, (_, n) => here.callback(id, success(id, { generationTime: n % 2 }))),
+      Array.from({ length: 10 }, (_, n) =>
+        here.callback(id, success(id, { generationTime: n % 2 })),
+      ),
     )
 
     expect(responses.map(({ status }) => status)).toEqual(Array(10).fill(200))
@@ -337,7 +406,11 @@ describe('what is kept of a body', () => {
     const here = world({ CALLBACK_SECRETS: secrets.join(','), MODELSLAB_API_KEY: key })
     const { id } = await submitted(here)
     const accepted = macs('callback', secrets).accepted(id)
-    const meta = { webhook: here.deps.callbackUrl(id), old: `/callbacks/${id}/${accepted[1] ?? ''}`, key }
+    const meta = {
+      webhook: here.deps.callbackUrl(id),
+      old: `/callbacks/${id}/${accepted[1] ?? ''}`,
+      key,
+    }
     const text = spell(JSON.stringify(success(id, { meta })))
 
     await here.callback(id, text)
@@ -378,46 +451,63 @@ describe('what is kept of a body', () => {
     const here = world({ LOG_LEVEL: 'debug' })
     const { id } = await submitted(here)
 
-    await here.callback(id, failure(id, { message: `cannot call ${here.deps.callbackUrl(id)} with ${API_KEY}` }))
+    await here.callback(
+      id,
+      failure(id, { message: `cannot call ${here.deps.callbackUrl(id)} with ${API_KEY}` }),
+    )
 
     const [told] = await happened(here, id, 'failed')
-    expect(told).toMatchObject({ message: expect.stringContaining(`/callbacks/${id}/*** with ***`) as string })
+    expect(told).toMatchObject({
+      message: expect.stringContaining(`/callbacks/${id}/*** with ***`) as string,
+    })
     expect(JSON.stringify(here.logged)).not.toContain(here.deps.callbackUrl(id).slice(-64))
   })
 })
 
 describe('a callback that cannot be kept', () => {
-  it.skipIf(onD1)('because the disk is full is answered 503, and taken when it comes again', async () => {
-    const here = world()
-    const { id } = await submitted(here)
-    const client = here.sqlite.db.$client
-    const body = success(id, { meta: { prompt: 'x'.repeat(500_000) } })
-    client.pragma(`max_page_count = ${String(client.pragma('page_count', { simple: true }))}`)
+  it.skipIf(onD1)(
+    'because the disk is full is answered 503, and taken when it comes again',
+    async () => {
+      const here = world()
+      const { id } = await submitted(here)
+      const client = here.sqlite.db.$client
+      const body = success(id, { meta: { prompt: 'x'.repeat(500_000) } })
+      client.pragma(`max_page_count = ${String(client.pragma('page_count', { simple: true }))}`)
 
-    const refused = await here.callback(id, body)
-    client.pragma('max_page_count = 1000000')
-    const taken = await here.callback(id, body)
+      const refused = await here.callback(id, body)
+      client.pragma('max_page_count = 1000000')
+      const taken = await here.callback(id, body)
 
-    expect([refused.status, refused.headers.get('retry-after'), taken.status]).toEqual([503, '5', 200])
-    expect(await decisions(here, id)).toEqual(['accepted'])
-  })
+      expect([refused.status, refused.headers.get('retry-after'), taken.status]).toEqual([
+        503,
+        '5',
+        200,
+      ])
+      expect(await decisions(here, id)).toEqual(['accepted'])
+    },
+  )
 
-  it.skipIf(onD1)('because the database is locked is answered 503 within 2 s, and nothing of it is kept', async () => {
-    const here = world()
-    const [known, unknown] = [(await submitted(here)).id, uuidv7()]
-    const other = new Database(here.config.databasePath)
-    other.exec('begin immediate')
-    const startedAt = performance.now()
+  it.skipIf(onD1)(
+    'because the database is locked is answered 503 within 2 s, and nothing of it is kept',
+    async () => {
+      const here = world()
+      const [known, unknown] = [(await submitted(here)).id, uuidv7()]
+      const other = new Database(here.config.databasePath)
+      other.exec('begin immediate')
+      const startedAt = performance.now()
 
-    const refused = await Promise.all([known, unknown].map((id) => here.callback(id, success(id))))
+      const refused = await Promise.all(
+        [known, unknown].map((id) => here.callback(id, success(id))),
+      )
 
-    expect(performance.now() - startedAt).toBeLessThan(2000)
-    expect(refused.map(({ status }) => status)).toEqual([503, 503])
-    other.exec('rollback')
-    other.close()
-    expect(await evidence(here, known)).toEqual([])
-    expect((await here.callback(known, success(known))).status).toBe(200)
-  })
+      expect(performance.now() - startedAt).toBeLessThan(2000)
+      expect(refused.map(({ status }) => status)).toEqual([503, 503])
+      other.exec('rollback')
+      other.close()
+      expect(await evidence(here, known)).toEqual([])
+      expect((await here.callback(known, success(known))).status).toBe(200)
+    },
+  )
 })
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -430,7 +520,13 @@ const deliver = (
   id: string,
   body: string | Uint8Array<ArrayBuffer>,
   headers: Record<string, string> = {},
-) => here.call(new URL(here.deps.callbackUrl(id)).pathname, { method: 'POST', body, headers, token: null })
+) =>
+  here.call(new URL(here.deps.callbackUrl(id)).pathname, {
+    method: 'POST',
+    body,
+    headers,
+    token: null,
+  })
 
 describe('A link in which our own secrets stand', () => {
   it.each([
@@ -439,7 +535,10 @@ describe('A link in which our own secrets stand', () => {
       'the callback URL in a query',
       (url: string) => `https://cdn.example.com/a.png?webhook=${encodeURIComponent(url)}`,
     ],
-    ['the MAC in its path', (url: string) => `https://cdn.example.com/${url.split('/').at(-1) ?? ''}/a.png`],
+    [
+      'the MAC in its path',
+      (url: string) => `https://cdn.example.com/${url.split('/').at(-1) ?? ''}/a.png`,
+    ],
     ['the API key', () => `https://cdn.example.com/a.png?key=${API_KEY}`],
   ])('such as %s is kept and shown without them', async (_what, link) => {
     const here = world()
@@ -459,10 +558,13 @@ describe('A link in which our own secrets stand', () => {
       await (await here.call(`/v1/generations/${id}`)).text(),
       await (await here.call(`/v1/generations/${id}/timeline`)).text(),
       ...(await Promise.all(
-        ['generations', 'images', 'offers', 'events', 'callbacks'].map((table) => dump(here, table)),
+        ['generations', 'images', 'offers', 'events', 'callbacks'].map((table) =>
+          dump(here, table),
+        ),
       )),
     ].join('\n')
     expect(everything).toContain('***')
-    for (const secret of [url.split('/').at(-1) ?? '', API_KEY]) expect(everything).not.toContain(secret)
+    for (const secret of [url.split('/').at(-1) ?? '', API_KEY])
+      expect(everything).not.toContain(secret)
   })
 })

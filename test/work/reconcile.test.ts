@@ -29,7 +29,9 @@ describe('a result that is late', () => {
     const at = await fetches(here, HOUR)
 
     expect(at[0]).toBe(17)
-    expect(at.slice(1).map((one, n) => one - (at[n] ?? 0))).toEqual([20, 40, 80, 160, 320, 600, 600, 600, 600])
+    expect(at.slice(1).map((one, n) => one - (at[n] ?? 0))).toEqual([
+      20, 40, 80, 160, 320, 600, 600, 600, 600,
+    ])
     expect(new Set(here.provider.fetches)).toEqual(new Set(['134712448']))
   })
 
@@ -45,7 +47,9 @@ describe('a result that is late', () => {
     const here = world()
     here.cdn.pages.set(LINK, await png('red')).set(MIRROR, await png('red'))
     const { id } = await submitted(here)
-    here.provider.knows(success(id, { track_id: undefined, proxy_links: [MIRROR], nsfw_content_detected: true }))
+    here.provider.knows(
+      success(id, { track_id: undefined, proxy_links: [MIRROR], nsfw_content_detected: true }),
+    )
 
     await fetches(here, 60)
     await archiveDue(here.deps, 10)
@@ -187,9 +191,14 @@ describe('a callback of success', () => {
   it('owes the fetch also where its output was lost', async () => {
     const here = world()
     const { id } = await submitted(here)
-    await here.callback(id, success(id, { output: ['http://refused.example.net/a.png'], proxy_links: undefined }))
+    await here.callback(
+      id,
+      success(id, { output: ['http://refused.example.net/a.png'], proxy_links: undefined }),
+    )
     here.cdn.pages.set(MIRROR, await png('red'))
-    here.provider.knows(success(id, { output: ['http://refused.example.net/a.png'], proxy_links: [MIRROR] }))
+    here.provider.knows(
+      success(id, { output: ['http://refused.example.net/a.png'], proxy_links: [MIRROR] }),
+    )
 
     for (let turn = 0; turn < 5; turn++) await here.turn()
 
@@ -243,7 +252,10 @@ describe('a callback of success', () => {
       320,
       ...Array<number>(7).fill(600),
     ])
-    expect(await shown(here, id)).toMatchObject({ status: 'succeeded', nsfw: { verdict: 'flagged' } })
+    expect(await shown(here, id)).toMatchObject({
+      status: 'succeeded',
+      nsfw: { verdict: 'flagged' },
+    })
   })
 
   it('owes none where the provider’s id is not known', async () => {
@@ -301,7 +313,11 @@ describe('at the deadline', () => {
 
   it('nothing that has ended fails, and nothing is asked or sent any more', async () => {
     const here = world()
-    const [done, refused, late] = [await submitted(here), await submitted(here), await submitted(here)]
+    const [done, refused, late] = [
+      await submitted(here),
+      await submitted(here),
+      await submitted(here),
+    ]
     await here.callback(done.id, success(done.id))
     await here.callback(refused.id, failure(refused.id))
     here.clock.advance(24 * HOUR + 1)

@@ -45,12 +45,16 @@ it('leaves a record of an ended generation beside its images: all that the door 
   const record = await read(here, id)
   const { images, ...generation } = await shown(here, id)
   expect(record).toMatchObject({ schema_version: 1, ...generation, idempotency_key: 'order-17' })
-  expect(record?.['images']).toEqual(images.map(({ url, ...image }) => ({ ...image, margin_s: 24 * 3600 })))
+  expect(record?.['images']).toEqual(
+    images.map(({ url, ...image }) => ({ ...image, margin_s: 24 * 3600 })),
+  )
   expect(record?.['offers']).toMatchObject([
     { source: 'output', position: 0, by: 'callback', attempts: 1, contradicts: false },
     { source: 'proxy', position: 0, url: MIRROR },
   ])
-  expect(record?.['verdict_reports']).toMatchObject([{ value: true, verdict: 'flagged', by: 'callback' }])
+  expect(record?.['verdict_reports']).toMatchObject([
+    { value: true, verdict: 'flagged', by: 'callback' },
+  ])
   expect(record?.['callbacks']).toMatchObject([{ decision: 'accepted', count: 1 }])
   expect(images[0]?.sha256).toBe(sha256(red))
 })
@@ -81,7 +85,10 @@ it('writes each record once, and again when the generation changes afterwards', 
   await here.callback(id, { status: 'failed', id: 7, track_id: id, message: 'on second thoughts' })
   expect(await recordDue(here.deps, 10)).toBe(1)
 
-  expect((await read(here, id))?.['callbacks']).toMatchObject([{ decision: 'accepted' }, { decision: 'contradicts' }])
+  expect((await read(here, id))?.['callbacks']).toMatchObject([
+    { decision: 'accepted' },
+    { decision: 'contradicts' },
+  ])
 })
 
 it('owes another record when the generation changes while one is being written', async () => {
@@ -137,7 +144,10 @@ it('marks an output that a fetch does not name, and takes the mark back when a l
       data: { event: string; detail: Record<string, unknown> }[]
     }
     return data
-      .filter(({ event, detail }) => event === 'offered' && detail['source'] === 'output' && !detail['contradicts'])
+      .filter(
+        ({ event, detail }) =>
+          event === 'offered' && detail['source'] === 'output' && !detail['contradicts'],
+      )
       .map(({ detail }) => detail['unnamed'])
   }
   here.provider.knows(success(id, { output: ['https://cdn.example.net/other.png'] }))

@@ -32,7 +32,11 @@ describe('a retry of lost images', () => {
     here.clock.advance(5)
     await archiveDue(here.deps, 10)
 
-    expect([response.status, pending.archive_status, pending.archived_at]).toEqual([202, 'pending', null])
+    expect([response.status, pending.archive_status, pending.archived_at]).toEqual([
+      202,
+      'pending',
+      null,
+    ])
     expect(lost).toMatchObject({ archive_status: 'partial' })
     expect(here.cdn.gets).toEqual([`${LINK}${DEAD}`])
     expect(await shown(here, id)).toMatchObject({
@@ -75,7 +79,10 @@ describe('a retry of lost images', () => {
 
   it('ends as lost again where nothing has changed', async () => {
     const here = world()
-    const { id } = await withLostImages(here, { output: [`${LINK}${DEAD}`], proxy_links: [`${MIRROR}${DEAD}`] })
+    const { id } = await withLostImages(here, {
+      output: [`${LINK}${DEAD}`],
+      proxy_links: [`${MIRROR}${DEAD}`],
+    })
 
     await retry(here, id)
     here.provider.knows(failure(id))
@@ -108,7 +115,11 @@ describe('a retry of a result that never came', () => {
     await reconcileDue(here.deps, 10)
 
     expect(response.status).toBe(202)
-    expect(await shown(here, id)).toMatchObject({ status: 'succeeded', archive_status: 'pending', failure: null })
+    expect(await shown(here, id)).toMatchObject({
+      status: 'succeeded',
+      archive_status: 'pending',
+      failure: null,
+    })
     expect(await happened(here, id, 'retried')).toMatchObject([{ images: [], fetch: true }])
   })
 
@@ -124,7 +135,10 @@ describe('a retry of a result that never came', () => {
     here.clock.advance(DAY)
 
     expect(await reconcileDue(here.deps, 10)).toBe(0)
-    expect(await shown(here, id)).toMatchObject({ status: 'failed', failure: { code: 'no_result' } })
+    expect(await shown(here, id)).toMatchObject({
+      status: 'failed',
+      failure: { code: 'no_result' },
+    })
   })
 })
 
@@ -181,7 +195,8 @@ describe('a retry changes nothing', () => {
   })
 })
 
-const retry = ({ call }: World, id: string) => call(`/v1/generations/${id}/retry`, { method: 'POST' })
+const retry = ({ call }: World, id: string) =>
+  call(`/v1/generations/${id}/retry`, { method: 'POST' })
 
 /** A generation whose links were dead, and for which the provider had no fresh ones. */
 async function withLostImages(here: World, links: Record<string, unknown>) {

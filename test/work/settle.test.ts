@@ -22,7 +22,8 @@ import {
 } from '../support/world.ts'
 
 const DAY = 24 * 3600
-const other = (id: string, more: Record<string, unknown> = {}) => success(id, { output: [OTHER_LINK], ...more })
+const other = (id: string, more: Record<string, unknown> = {}) =>
+  success(id, { output: [OTHER_LINK], ...more })
 
 describe('success beats failure', () => {
   const roads = ['reply', 'callback', 'fetch'] as const
@@ -38,7 +39,11 @@ describe('success beats failure', () => {
     await tell(two, success(id))
 
     expect(failed).toMatchObject({ status: 'failed', archive_status: 'none' })
-    expect(await shown(here, id)).toMatchObject({ status: 'succeeded', archive_status: 'pending', failure: null })
+    expect(await shown(here, id)).toMatchObject({
+      status: 'succeeded',
+      archive_status: 'pending',
+      failure: null,
+    })
   })
 
   it.each(pairs)('a success by %s, then a failure by %s', async (one, two) => {
@@ -161,7 +166,9 @@ describe('what contradicts a success', () => {
     await archiveDue(here.deps, 10)
 
     const { images, archive_status } = await shown(here, id)
-    expect(images.map((image) => [image.source, image.position, image.source_url, image.status])).toEqual([
+    expect(
+      images.map((image) => [image.source, image.position, image.source_url, image.status]),
+    ).toEqual([
       ['output', 0, LINK, 'archived'],
       ['output', 1, OTHER_LINK, 'archived'],
       ['proxy', 1, MIRROR, 'pending'],
@@ -230,7 +237,10 @@ describe('what contradicts a success', () => {
     const { id } = await submitted(here)
     await here.callback(id, success(id))
 
-    await here.callback(id, success(id, { output: [`${LINK}?token=one`, `${OTHER_LINK}?token=two`] }))
+    await here.callback(
+      id,
+      success(id, { output: [`${LINK}?token=one`, `${OTHER_LINK}?token=two`] }),
+    )
 
     expect(await dump(here, 'offers')).not.toMatch(/token=(?:one|two)/u)
     expect(await dump(here, 'offers')).toContain(`${OTHER_LINK}?token=***`)
@@ -251,9 +261,15 @@ describe('what contradicts a success', () => {
   it('is not an output whose position changed', async () => {
     const here = world()
     const { id } = await submitted(here)
-    await here.callback(id, success(id, { output: [LINK, OTHER_LINK], proxy_links: [`${MIRROR}?0`, `${MIRROR}?1`] }))
+    await here.callback(
+      id,
+      success(id, { output: [LINK, OTHER_LINK], proxy_links: [`${MIRROR}?0`, `${MIRROR}?1`] }),
+    )
 
-    await here.callback(id, success(id, { output: [OTHER_LINK, LINK], proxy_links: [`${MIRROR}?1`, `${MIRROR}?0`] }))
+    await here.callback(
+      id,
+      success(id, { output: [OTHER_LINK, LINK], proxy_links: [`${MIRROR}?1`, `${MIRROR}?0`] }),
+    )
 
     expect(await decisions(here, id)).toEqual(['accepted', 'duplicate'])
     expect(await happened(here, id, 'offered')).toHaveLength(4)
@@ -296,7 +312,9 @@ describe('the NSFW verdict', () => {
     expect(nsfw).toEqual({
       verdict,
       disputed: false,
-      reports: [{ value: value ?? null, by: 'callback', at: new Date(here.clock.now).toISOString() }],
+      reports: [
+        { value: value ?? null, by: 'callback', at: new Date(here.clock.now).toISOString() },
+      ],
     })
   })
 
@@ -310,14 +328,25 @@ describe('the NSFW verdict', () => {
   ] as const)('hears a report by %s that comes with %s', async (road, status) => {
     const { here, id, tell } = await talking()
 
-    await tell(road, { status, id: 134712448, message: 'NSFW content', nsfw_content_detected: true })
+    await tell(road, {
+      status,
+      id: 134712448,
+      message: 'NSFW content',
+      nsfw_content_detected: true,
+    })
 
-    expect((await shown(here, id)).nsfw).toMatchObject({ verdict: 'flagged', reports: [{ value: true, by: road }] })
+    expect((await shown(here, id)).nsfw).toMatchObject({
+      verdict: 'flagged',
+      reports: [{ value: true, by: road }],
+    })
   })
 
   it.skipIf(onD1)('does not depend on the order in which it was reported', async () => {
     const here = world()
-    const values = fc.array(fc.constantFrom(true, false, null, undefined), { minLength: 2, maxLength: 4 })
+    const values = fc.array(fc.constantFrom(true, false, null, undefined), {
+      minLength: 2,
+      maxLength: 4,
+    })
     const verdictOf = async (reports: unknown[]) => {
       const { id } = await submitted(here)
       for (const [n, value] of reports.entries())
@@ -345,10 +374,21 @@ describe('whatever is said in whatever order', () => {
   const output = fc.constantFrom([LINK], [OTHER_LINK], [LINK, OTHER_LINK], [])
   const nsfw = fc.constantFrom(true, false, undefined)
   const message = fc.oneof(
-    fc.record({ status: fc.constant('success'), output, nsfw_content_detected: nsfw, id: fc.constantFrom(7, '') }),
-    fc.record({ status: fc.constantFrom('processing', 'failed', 'error'), id: fc.constantFrom(7, '') }),
+    fc.record({
+      status: fc.constant('success'),
+      output,
+      nsfw_content_detected: nsfw,
+      id: fc.constantFrom(7, ''),
+    }),
+    fc.record({
+      status: fc.constantFrom('processing', 'failed', 'error'),
+      id: fc.constantFrom(7, ''),
+    }),
   )
-  const noise = fc.constantFrom('not json', '{"status":"success","track_id":"another","output":["https://x.net/y"]}')
+  const noise = fc.constantFrom(
+    'not json',
+    '{"status":"success","track_id":"another","output":["https://x.net/y"]}',
+  )
   const seconds = fc.constantFrom(0, 1, 60, 3600, DAY + 1)
   const step = fc.oneof(
     fc.record({ kind: fc.constant('callback' as const), body: fc.oneof(message, message, noise) }),
@@ -440,7 +480,9 @@ function expectForward(before: GenerationJson, now: GenerationJson) {
   if (before.provider_id !== null) expect(now.provider_id).toBe(before.provider_id)
   expect(now.nsfw.reports.slice(0, before.nsfw.reports.length)).toEqual(before.nsfw.reports)
   for (const image of before.images) {
-    const same = now.images.find(({ source, position }) => source === image.source && position === image.position)
+    const same = now.images.find(
+      ({ source, position }) => source === image.source && position === image.position,
+    )
     expect(same).toBeDefined()
     if (image.status !== 'pending') expect(same).toEqual(image)
   }

@@ -60,7 +60,9 @@ function hesitates(here: World, method: 'settled' | 'callbackRepeated') {
   here.deps.ledger = {
     ...ledger,
     [method]: async (...values: never[]) => {
-      const answer: unknown = await (ledger[method] as (...values: never[]) => Promise<unknown>)(...values)
+      const answer: unknown = await (ledger[method] as (...values: never[]) => Promise<unknown>)(
+        ...values,
+      )
       if (answer === true) await released
       return answer
     },
@@ -74,7 +76,8 @@ function hesitates(here: World, method: 'settled' | 'callbackRepeated') {
 
 function isAway(here: World) {
   const { ledger } = here.deps
-  const refuse = () => Promise.reject(new LedgerUnavailable(new Error('D1_ERROR: Network connection lost.')))
+  const refuse = () =>
+    Promise.reject(new LedgerUnavailable(new Error('D1_ERROR: Network connection lost.')))
   here.deps.ledger = { ...ledger, known: refuse, settled: refuse, callbackKept: refuse }
   return () => (here.deps.ledger = ledger)
 }
@@ -95,7 +98,9 @@ describe('a callback that the ledger does not take', () => {
     comesBack()
     expect(await drain(here)).toBe(1)
     expect(await shown(here, id)).toMatchObject({ status: 'succeeded', finished_at: cameAt })
-    expect(await happened(here, id, 'callback')).toMatchObject([{ at: cameAt, decision: 'accepted', count: 1 }])
+    expect(await happened(here, id, 'callback')).toMatchObject([
+      { at: cameAt, decision: 'accepted', count: 1 },
+    ])
     expect(await inSpool(spool)).toEqual([])
     expect(await drain(here)).toBe(0)
   })
@@ -185,10 +190,14 @@ describe('a callback that the ledger does not take', () => {
     const { id } = await submitted(here)
     const comesBack = isAway(here)
     expect((await here.callback(id, 'x'.repeat(1024 * 1024 + 1))).status).toBe(413)
-    expect((await here.callback(id, Buffer.from([0xff, 0x00, 0xfe]).toString('latin1'))).status).toBe(200)
+    expect(
+      (await here.callback(id, Buffer.from([0xff, 0x00, 0xfe]).toString('latin1'))).status,
+    ).toBe(200)
     comesBack()
     await drain(here)
-    const decisions = (await happened(here, id, 'callback')).map((one) => (one as { decision?: string }).decision)
+    const decisions = (await happened(here, id, 'callback')).map(
+      (one) => (one as { decision?: string }).decision,
+    )
     expect(decisions.toSorted()).toEqual(['too_large', 'unreadable'])
   })
 
@@ -196,7 +205,9 @@ describe('a callback that the ledger does not take', () => {
     const { here, spool, call } = spoolingWorld()
     const { id } = await submitted(here)
     isAway(here)
-    expect((await call(`/callbacks/${id}/${'0'.repeat(64)}`, { method: 'POST', body: '{}' })).status).toBe(404)
+    expect(
+      (await call(`/callbacks/${id}/${'0'.repeat(64)}`, { method: 'POST', body: '{}' })).status,
+    ).toBe(404)
     expect(await inSpool(spool)).toEqual([])
   })
 
@@ -207,10 +218,16 @@ describe('a callback that the ledger does not take', () => {
     await here.callback(id, success(id))
     comesBack()
     const broken = new TextEncoder().encode('{')
-    await spool.put('spool/0', broken, { sha256: sha256(broken), contentType: 'text/plain', ifAbsent: false })
+    await spool.put('spool/0', broken, {
+      sha256: sha256(broken),
+      contentType: 'text/plain',
+      ifAbsent: false,
+    })
 
     await drain(here)
     expect((await shown(here, id)).status).toBe('succeeded')
-    expect(logged.some(({ level, fields }) => level === 'error' && fields['key'] === 'spool/0')).toBe(true)
+    expect(
+      logged.some(({ level, fields }) => level === 'error' && fields['key'] === 'spool/0'),
+    ).toBe(true)
   })
 })

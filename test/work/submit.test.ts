@@ -1,30 +1,79 @@
 import { describe, expect, it } from 'vitest'
 import { expireOverdue } from '../../src/work/reconcile.ts'
 import { sendHeld } from '../../src/work/submit.ts'
-import { failure, happened, LINK, sampleBody, shown, submitted, success, type World, world } from '../support/world.ts'
+import {
+  failure,
+  happened,
+  LINK,
+  sampleBody,
+  shown,
+  submitted,
+  success,
+  type World,
+  world,
+} from '../support/world.ts'
 
 const HOUR = 3600
-const hits429 = { status: 'error', message: 'Rate limit exceeded. Maximum 5 queued requests allowed.', retry_after: 30 }
+const hits429 = {
+  status: 'error',
+  message: 'Rate limit exceeded. Maximum 5 queued requests allowed.',
+  retry_after: 30,
+}
 
 describe('what the provider replies', () => {
   it.each([
     ['success with a URL', 200, { status: 'success', id: 112514254, output: [LINK] }, 'succeeded'],
-    ['success with one plain URL', 200, { status: 'success', id: 1, output: LINK, proxy_links: null }, 'succeeded'],
-    ['success with URLs in objects', 200, { status: 'success', id: 1, output: [{ url: LINK }] }, 'succeeded'],
-    ['processing', 200, { status: 'processing', id: 134712448, eta: 0.25, output: [] }, 'processing'],
-    ['processing with HTTP 400', 400, { status: 'processing', id: 134712448, output: [] }, 'processing'],
+    [
+      'success with one plain URL',
+      200,
+      { status: 'success', id: 1, output: LINK, proxy_links: null },
+      'succeeded',
+    ],
+    [
+      'success with URLs in objects',
+      200,
+      { status: 'success', id: 1, output: [{ url: LINK }] },
+      'succeeded',
+    ],
+    [
+      'processing',
+      200,
+      { status: 'processing', id: 134712448, eta: 0.25, output: [] },
+      'processing',
+    ],
+    [
+      'processing with HTTP 400',
+      400,
+      { status: 'processing', id: 134712448, output: [] },
+      'processing',
+    ],
     // What was accepted must not be sent again, so the body speaks first.
-    ['processing with HTTP 429', 429, { status: 'processing', id: 134712448, retry_after: 5 }, 'processing'],
+    [
+      'processing with HTTP 429',
+      429,
+      { status: 'processing', id: 134712448, retry_after: 5 },
+      'processing',
+    ],
     ['queued', 200, { status: 'queued', id: 'abc123-def456', output: '' }, 'processing'],
     ['success without a URL', 200, { status: 'success', id: 1, output: [] }, 'processing'],
-    ['success with an empty text for a URL', 200, { status: 'success', id: 1, output: '' }, 'processing'],
+    [
+      'success with an empty text for a URL',
+      200,
+      { status: 'success', id: 1, output: '' },
+      'processing',
+    ],
     ['429', 429, hits429, 'requested'],
     ['429 with a page for people', 429, '<h1>Too Many Requests</h1>', 'requested'],
     ['a retry_after with HTTP 200', 200, { ...hits429, retry_after: '30' }, 'requested'],
     ['a retry_after without a status', 503, { retry_after: 2 }, 'requested'],
     ['an error', 200, { status: 'error', message: 'Invalid API key' }, 'failed'],
     ['an error with HTTP 500', 500, { status: 'error', message: 'Server error' }, 'failed'],
-    ['a failure without an id', 200, { status: 'failed', id: '', message: 'Failed, Try Again', output: '' }, 'failed'],
+    [
+      'a failure without an id',
+      200,
+      { status: 'failed', id: '', message: 'Failed, Try Again', output: '' },
+      'failed',
+    ],
     ['a page of an overloaded gateway', 503, '<html>503 Service Unavailable</html>', 'unconfirmed'],
     ['an unknown status', 200, { status: 'maybe', id: 5 }, 'unconfirmed'],
     ['no status', 200, { id: 5, output: [LINK] }, 'unconfirmed'],
@@ -42,7 +91,10 @@ describe('what the provider replies', () => {
 
   it('is a refusal that says why, where it can be read', async () => {
     const here = world()
-    here.provider.answers({ status: 'error', message: { prompt: ['The prompt field is required.'] } })
+    here.provider.answers({
+      status: 'error',
+      message: { prompt: ['The prompt field is required.'] },
+    })
 
     const generation = await submitted(here)
 
@@ -59,7 +111,11 @@ describe('what the provider replies', () => {
 
     const generation = await submitted(here)
 
-    expect(generation).toMatchObject({ status: 'succeeded', archive_status: 'none', nsfw: { verdict: 'flagged' } })
+    expect(generation).toMatchObject({
+      status: 'succeeded',
+      archive_status: 'none',
+      nsfw: { verdict: 'flagged' },
+    })
   })
 
   it('is kept once the ledger can be written again', async () => {
@@ -83,7 +139,12 @@ describe('what the provider replies', () => {
     const answer = here.provider.hesitates()
     const submission = submitted(here)
     const { webhook, trackId } = await sent(here, 1)
-    answer({ status: 'processing', id: 1, tip: `we will call ${webhook}`, meta: { webhook, track_id: trackId } })
+    answer({
+      status: 'processing',
+      id: 1,
+      tip: `we will call ${webhook}`,
+      meta: { webhook, track_id: trackId },
+    })
 
     const shownText = JSON.stringify(await submission)
 
@@ -100,7 +161,9 @@ describe('a submission', () => {
     const submission = submitted(here)
     const { trackId } = await sent(here, 1)
 
-    const [seen] = await here.committed(`select status, submission_started_at from generations where id = '${trackId}'`)
+    const [seen] = await here.committed(
+      `select status, submission_started_at from generations where id = '${trackId}'`,
+    )
 
     expect(seen).toEqual({ status: 'requested', submission_started_at: here.clock.now })
     answer({ status: 'processing', id: 1 })
@@ -114,7 +177,11 @@ describe('a submission', () => {
 
     expect(generation.client_track_id).toBe('order-17')
     expect(here.provider.submissions).toMatchObject([
-      { trackId: generation.id, webhook: here.deps.callbackUrl(generation.id), request: { width: 512, samples: 1 } },
+      {
+        trackId: generation.id,
+        webhook: here.deps.callbackUrl(generation.id),
+        request: { width: 512, samples: 1 },
+      },
     ])
   })
 
@@ -131,7 +198,10 @@ describe('a submission', () => {
 
     expect(status).toBe('unconfirmed')
     expect(here.provider.submissions).toHaveLength(1)
-    expect(await shown(here, id)).toMatchObject({ status: 'failed', failure: { code: 'submission_unconfirmed' } })
+    expect(await shown(here, id)).toMatchObject({
+      status: 'failed',
+      failure: { code: 'submission_unconfirmed' },
+    })
   })
 
   it('whose reply was awaited when the process was killed is unconfirmed, and not sent again', async () => {
@@ -166,7 +236,11 @@ describe('a submission', () => {
     here.provider.losesItsAnswer()
     here.provider.losesItsAnswer()
     here.provider.losesItsAnswer()
-    const [running, done, refused] = [await submitted(here), await submitted(here), await submitted(here)]
+    const [running, done, refused] = [
+      await submitted(here),
+      await submitted(here),
+      await submitted(here),
+    ]
 
     await here.callback(running.id, { status: 'processing', id: 9, track_id: running.id })
     await here.callback(done.id, success(done.id))
@@ -220,7 +294,12 @@ describe('an Idempotency-Key', () => {
   const key = { 'idempotency-key': 'order-17' }
   const twoClients = { API_TOKENS: `a:submit:${'a'.repeat(20)},b:submit:${'b'.repeat(20)}` }
 
-  const post = ({ call }: World, body: object, headers: Record<string, string> = key, token?: string) =>
+  const post = (
+    { call }: World,
+    body: object,
+    headers: Record<string, string> = key,
+    token?: string,
+  ) =>
     call('/v1/generations', {
       method: 'POST',
       body: JSON.stringify({ ...sampleBody, ...body }),
@@ -243,9 +322,17 @@ describe('an Idempotency-Key', () => {
 
   it('knows the same request in other spellings', async () => {
     const here = world()
-    const { id } = await submitted(here, { width: '512', safety_checker: 'no', seed: null, key: 'one' }, key)
+    const { id } = await submitted(
+      here,
+      { width: '512', safety_checker: 'no', seed: null, key: 'one' },
+      key,
+    )
 
-    const again = await submitted(here, { width: 512, safety_checker: false, seed: undefined, key: 'two' }, key)
+    const again = await submitted(
+      here,
+      { width: 512, safety_checker: false, seed: undefined, key: 'two' },
+      key,
+    )
 
     expect(again.id).toBe(id)
   })
@@ -268,9 +355,13 @@ describe('an Idempotency-Key', () => {
 
     const answers = await Promise.all(Array.from({ length: 20 }, () => post(here, {})))
 
-    const generations = (await Promise.all(answers.map((answer) => answer.json()))) as { id: string }[]
+    const generations = (await Promise.all(answers.map((answer) => answer.json()))) as {
+      id: string
+    }[]
     expect(here.provider.submissions).toHaveLength(1)
-    expect(new Set(generations.map(({ id }) => id))).toEqual(new Set([here.provider.submissions[0]?.trackId]))
+    expect(new Set(generations.map(({ id }) => id))).toEqual(
+      new Set([here.provider.submissions[0]?.trackId]),
+    )
     expect(answers.filter(({ headers }) => headers.has('idempotency-replayed'))).toHaveLength(19)
   })
 
@@ -310,7 +401,11 @@ describe('an Idempotency-Key', () => {
     const here = world()
     const headers = new Headers({ 'idempotency-key': Buffer.from(value).toString('latin1') })
 
-    const response = await here.call('/v1/generations', { method: 'POST', body: JSON.stringify(sampleBody), headers })
+    const response = await here.call('/v1/generations', {
+      method: 'POST',
+      body: JSON.stringify(sampleBody),
+      headers,
+    })
 
     expect(response.status).toBe(400)
     expect(here.provider.submissions).toHaveLength(0)

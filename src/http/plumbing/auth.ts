@@ -12,7 +12,8 @@ export interface AuthEnv {
   Variables: { client: Client }
 }
 
-export const holds = ({ scopes }: Client, scope: Scope) => scopes.includes('admin') || scopes.includes(scope)
+export const holds = ({ scopes }: Client, scope: Scope) =>
+  scopes.includes('admin') || scopes.includes(scope)
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
@@ -25,7 +26,8 @@ export function authentication(tokens: readonly Token[]) {
     ]),
   )
   return createMiddleware<AuthEnv>(async (c, next) => {
-    if (clients.size === 0) throw new AppError('unavailable', 'No API token is set up on this service.')
+    if (clients.size === 0)
+      throw new AppError('unavailable', 'No API token is set up on this service.')
     const given = /^Bearer +([\w-]+) *$/iu.exec(c.req.header('authorization') ?? '')?.[1]
     const client = given === undefined ? undefined : clients.get(sha256(given))
     if (!client)
@@ -41,6 +43,7 @@ export function authentication(tokens: readonly Token[]) {
 /** Lets in who holds `scope`. */
 export const requires = (scope: Scope) =>
   createMiddleware<AuthEnv>(async (c, next) => {
-    if (!holds(c.var.client, scope)) throw new AppError('forbidden', `This token lacks the scope ${scope}.`)
+    if (!holds(c.var.client, scope))
+      throw new AppError('forbidden', `This token lacks the scope ${scope}.`)
     await next()
   })

@@ -28,7 +28,8 @@ export async function readBody(request: Request, maxBytes: number): Promise<Body
 async function arriving(request: Request, maxBytes: number): Promise<Body> {
   const declared = Number(request.headers.get('content-length') ?? Number.NaN)
   // HTTP itself ends a body at its declared length, so that this needs no counting.
-  if (declared <= maxBytes) return { bytes: new Uint8Array(await request.arrayBuffer()), tooLarge: false }
+  if (declared <= maxBytes)
+    return { bytes: new Uint8Array(await request.arrayBuffer()), tooLarge: false }
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of chunksOf(request)) {

@@ -42,9 +42,13 @@ export function watchForgeries({ log, now }: Pick<Deps, 'log' | 'now'>): Forgeri
     report()
     return retryAfterSeconds === 0
       ? new AppError('not_found', 'There is nothing here.')
-      : new AppError('rate_limited', 'Too many callbacks with a wrong URL came from this address.', {
-          retryAfterSeconds,
-        })
+      : new AppError(
+          'rate_limited',
+          'Too many callbacks with a wrong URL came from this address.',
+          {
+            retryAfterSeconds,
+          },
+        )
   }
   return { refused, report }
 }

@@ -21,7 +21,11 @@ const MOST_KEYS = 10_000
  * while there is no room, all further keys share one bucket, so that nobody gets a fresh one by crowding others out.
  * A clock that is set back neither fills nor empties a bucket.
  */
-export function rateLimit({ burst, perSecond }: Rate, now: () => number, mostKeys = MOST_KEYS): Take {
+export function rateLimit(
+  { burst, perSecond }: Rate,
+  now: () => number,
+  mostKeys = MOST_KEYS,
+): Take {
   /** The one that was used longest ago comes first. */
   const buckets = new Map<string, Bucket>()
   const crowd: Bucket = { tokens: burst, at: now() }
@@ -33,7 +37,8 @@ export function rateLimit({ burst, perSecond }: Rate, now: () => number, mostKey
     const known = buckets.get(key)
     if (known) return known
     const [oldest] = buckets
-    if (buckets.size >= mostKeys && oldest && filled(oldest[1], time) === burst) buckets.delete(oldest[0])
+    if (buckets.size >= mostKeys && oldest && filled(oldest[1], time) === burst)
+      buckets.delete(oldest[0])
     return buckets.size < mostKeys ? { tokens: burst, at: time } : crowd
   }
 

@@ -73,8 +73,12 @@ function giveUp({ code }: NodeJS.ErrnoException, socket: Duplex, exchanges: Exch
   } else if (last?.outgoing.headersSent || exchanges.length > 1) {
     closeGently(socket)
   } else {
-    const isIncomplete = last !== undefined || code === 'ERR_HTTP_REQUEST_TIMEOUT' || code === 'HPE_INVALID_EOF_STATE'
-    closeGently(socket, isIncomplete ? INCOMPLETE : code === 'HPE_HEADER_OVERFLOW' ? HEAD_TOO_LARGE : MALFORMED)
+    const isIncomplete =
+      last !== undefined || code === 'ERR_HTTP_REQUEST_TIMEOUT' || code === 'HPE_INVALID_EOF_STATE'
+    closeGently(
+      socket,
+      isIncomplete ? INCOMPLETE : code === 'HPE_HEADER_OVERFLOW' ? HEAD_TOO_LARGE : MALFORMED,
+    )
   }
 }
 

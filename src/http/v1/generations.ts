@@ -22,19 +22,25 @@ export function generationRoutes(deps: Deps) {
   const show = (whole: WholeGeneration) => generationJson(whole, publicUrl)
 
   return new Hono<AuthEnv>()
-    .post('/', requires('submit'), atMost(submissionsPerMinute, deps.now), takesNoQuery, async (c) => {
-      const idempotencyKey = readIdempotencyKey(c.req.header('idempotency-key'))
-      const { request, clientTrackId } = readInpaintRequest(await readJson(c.req.raw))
-      const { id, replayed } = await submit(deps, {
-        request,
-        clientTrackId,
-        submittedBy: c.var.client.name,
-        idempotencyKey,
-      })
-      if (replayed) c.header('idempotency-replayed', 'true')
-      c.header('location', `${publicUrl}/v1/generations/${id}`)
-      return c.json(show(await existing(deps, id)), 202)
-    })
+    .post(
+      '/',
+      requires('submit'),
+      atMost(submissionsPerMinute, deps.now),
+      takesNoQuery,
+      async (c) => {
+        const idempotencyKey = readIdempotencyKey(c.req.header('idempotency-key'))
+        const { request, clientTrackId } = readInpaintRequest(await readJson(c.req.raw))
+        const { id, replayed } = await submit(deps, {
+          request,
+          clientTrackId,
+          submittedBy: c.var.client.name,
+          idempotencyKey,
+        })
+        if (replayed) c.header('idempotency-replayed', 'true')
+        c.header('location', `${publicUrl}/v1/generations/${id}`)
+        return c.json(show(await existing(deps, id)), 202)
+      },
+    )
     .get('/', requires('read'), async (c) => {
       const { filter, limit } = readList(c)
       const found = await deps.ledger.generations(filter, limit + 1)
@@ -63,7 +69,9 @@ function atMost(perMinute: number, now: () => number) {
   return createMiddleware<AuthEnv>(async (c, next) => {
     const retryAfterSeconds = take(c.var.client.name)
     if (retryAfterSeconds > 0)
-      throw new AppError('rate_limited', `This token may submit ${perMinute} times a minute.`, { retryAfterSeconds })
+      throw new AppError('rate_limited', `This token may submit ${perMinute} times a minute.`, {
+        retryAfterSeconds,
+      })
     await next()
   })
 }
@@ -81,13 +89,20 @@ export async function readable(deps: Deps, c: Context<AuthEnv>): Promise<WholeGe
   const row = uuidTime(id) === null ? null : await deps.ledger.generationRow(id)
   const isTheirs = row?.submittedBy === client.name && holds(client, 'submit')
   if (!holds(client, 'read') && !isTheirs)
-    throw new AppError('forbidden', 'This token lacks the scope read, and did not submit this generation.')
+    throw new AppError(
+      'forbidden',
+      'This token lacks the scope read, and did not submit this generation.',
+    )
   return existing(deps, id)
 }
 
 async function readJson(request: Request): Promise<unknown> {
   const { bytes, tooLarge } = await readBody(request, MOST_SUBMISSION_BYTES)
-  if (tooLarge) throw new AppError('body_too_large', `Expected a body of at most ${MOST_SUBMISSION_BYTES} bytes.`)
+  if (tooLarge)
+    throw new AppError(
+      'body_too_large',
+      `Expected a body of at most ${MOST_SUBMISSION_BYTES} bytes.`,
+    )
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown
   } catch (cause) {
@@ -101,7 +116,9 @@ async function readJson(request: Request): Promise<unknown> {
 function readIdempotencyKey(given: string | undefined) {
   if (given === undefined || /^[\x20-\x7e]{1,255}$/u.test(given)) return given ?? null
   throw new AppError('invalid_request', 'The Idempotency-Key cannot be used.', {
-    fields: [{ pointer: 'Idempotency-Key', message: 'expected 1 to 255 printable ASCII characters' }],
+    fields: [
+      { pointer: 'Idempotency-Key', message: 'expected 1 to 255 printable ASCII characters' },
+    ],
   })
 }
 
@@ -110,8 +127,12 @@ const time = z.iso
   .transform((text) => Date.parse(text))
 
 const listQuery = z.strictObject({
-  status: z.enum(GENERATION_STATUSES, `expected one of ${GENERATION_STATUSES.join(', ')}`).optional(),
-  archive_status: z.enum(ARCHIVE_STATUSES, `expected one of ${ARCHIVE_STATUSES.join(', ')}`).optional(),
+  status: z
+    .enum(GENERATION_STATUSES, `expected one of ${GENERATION_STATUSES.join(', ')}`)
+    .optional(),
+  archive_status: z
+    .enum(ARCHIVE_STATUSES, `expected one of ${ARCHIVE_STATUSES.join(', ')}`)
+    .optional(),
   nsfw: z.enum(NSFW_VERDICTS, `expected one of ${NSFW_VERDICTS.join(', ')}`).optional(),
   model_id: z.string().optional(),
   client_track_id: z.string().optional(),
@@ -130,7 +151,10 @@ const listQuery = z.strictObject({
 
 function readList(c: Context): { filter: GenerationFilter; limit: number } {
   const query = readQuery(c, listQuery)
-  const bounds = [query.cursor, query.requested_before === undefined ? undefined : firstIdAt(query.requested_before)]
+  const bounds = [
+    query.cursor,
+    query.requested_before === undefined ? undefined : firstIdAt(query.requested_before),
+  ]
   return {
     limit: query.limit,
     filter: {

@@ -12,9 +12,16 @@ import { problem } from '../plumbing/problem.ts'
 import { readRange } from '../plumbing/range.ts'
 
 /** An archived image: what we keep of it is known. */
-type ArchivedImage = ImageRow & { sha256: string; bytes: number; contentType: string; objectKey: string }
+type ArchivedImage = ImageRow & {
+  sha256: string
+  bytes: number
+  contentType: string
+  objectKey: string
+}
 
-const imageQuery = z.strictObject({ source: z.enum(['output', 'proxy'], 'expected output or proxy').optional() })
+const imageQuery = z.strictObject({
+  source: z.enum(['output', 'proxy'], 'expected output or proxy').optional(),
+})
 
 export function imageRoutes(deps: Deps) {
   return new Hono<AuthEnv>().get('/:position', async (c) => {
@@ -22,17 +29,25 @@ export function imageRoutes(deps: Deps) {
     const { generation } = await readable(deps, c)
     const image = await find(deps, generation.id, c.req.param('position'), source)
     const headers = headersOf(image, source !== undefined || image.source === 'output')
-    if (matches(c.req.header('if-none-match'), etagOf(image))) return new Response(null, { status: 304, headers })
+    if (matches(c.req.header('if-none-match'), etagOf(image)))
+      return new Response(null, { status: 304, headers })
     const headOnly = c.req.method === 'HEAD'
     // What is signed is a GET: the store would refuse the HEAD that follows the redirect.
     if (deps.config.imageDelivery === 'presign' && deps.objects.presign && !headOnly)
       return redirect(await presigned(deps.objects.presign(image.objectKey, shownAs(image))))
     const range = rangeOf(c, image)
-    return range === 'unsatisfiable' ? unsatisfiable(image) : send(deps, image, headers, range, headOnly)
+    return range === 'unsatisfiable'
+      ? unsatisfiable(image)
+      : send(deps, image, headers, range, headOnly)
   })
 }
 
-async function find(deps: Deps, id: string, position: string, source?: ImageSource): Promise<ArchivedImage> {
+async function find(
+  deps: Deps,
+  id: string,
+  position: string,
+  source?: ImageSource,
+): Promise<ArchivedImage> {
   const copies = /^\d{1,4}$/u.test(position) ? await deps.ledger.imagesAt(id, Number(position)) : []
   const asked = source === undefined ? copies : copies.filter((copy) => copy.source === source)
   const archived = asked.find((copy): copy is ArchivedImage => copy.status === 'archived')
@@ -43,7 +58,10 @@ async function find(deps: Deps, id: string, position: string, source?: ImageSour
       retryAfterSeconds: retryAfter(pending, deps.now()),
     })
   if (asked.length > 0)
-    throw new AppError('image_lost', 'This image was lost: no place that it was offered from had it.')
+    throw new AppError(
+      'image_lost',
+      'This image was lost: no place that it was offered from had it.',
+    )
   throw new AppError('not_found', 'This generation has no such image.')
 }
 
@@ -51,7 +69,8 @@ const retryAfter = ({ dueAt }: ImageRow, now: number) =>
   Math.min(Math.max(Math.ceil(((dueAt ?? now) - now) / 1000), 1), 60)
 
 const matches = (header: string | undefined, etag: string) =>
-  header !== undefined && header.split(',').some((one) => [etag, '*'].includes(one.trim().replace(/^W\//u, '')))
+  header !== undefined &&
+  header.split(',').some((one) => [etag, '*'].includes(one.trim().replace(/^W\//u, '')))
 
 const etagOf = ({ sha256 }: ArchivedImage) => `"${sha256}"`
 
@@ -69,7 +88,10 @@ const PRESIGNED_SECONDS = 300
 /** Signing asks nobody but whoever gives out the credentials, where they change. */
 const presigned = (signing: Promise<string>) =>
   signing.catch((cause: unknown) => {
-    throw new AppError('unavailable', 'The image cannot be signed for.', { cause, retryAfterSeconds: 5 })
+    throw new AppError('unavailable', 'The image cannot be signed for.', {
+      cause,
+      retryAfterSeconds: 5,
+    })
   })
 
 /** The type that we found, whatever the store would say, and a name of our own. */
@@ -87,7 +109,9 @@ const redirect = (location: string) =>
   })
 
 function unsatisfiable({ bytes }: ArchivedImage) {
-  const response = problem(new AppError('range_not_satisfiable', `Expected a range inside ${bytes} bytes.`))
+  const response = problem(
+    new AppError('range_not_satisfiable', `Expected a range inside ${bytes} bytes.`),
+  )
   response.headers.set('content-range', `bytes */${bytes}`)
   return response
 }
@@ -106,7 +130,13 @@ function headersOf(image: ArchivedImage, isLasting: boolean) {
   })
 }
 
-async function send(deps: Deps, image: ArchivedImage, headers: Headers, range: ByteRange | null, headOnly: boolean) {
+async function send(
+  deps: Deps,
+  image: ArchivedImage,
+  headers: Headers,
+  range: ByteRange | null,
+  headOnly: boolean,
+) {
   headers.set('content-length', String(range ? range.end - range.start + 1 : image.bytes))
   if (range) headers.set('content-range', `bytes ${range.start}-${range.end}/${image.bytes}`)
   const status = range ? 206 : 200
@@ -128,4 +158,7 @@ async function read(deps: Deps, { objectKey }: ArchivedImage, range: ByteRange |
 }
 
 /** Health says so once a minute: no error in the log for each client that asks. */
-const away = () => problem(new AppError('unavailable', 'The object store does not answer.', { retryAfterSeconds: 5 }))
+const away = () =>
+  problem(
+    new AppError('unavailable', 'The object store does not answer.', { retryAfterSeconds: 5 }),
+  )

@@ -6,7 +6,8 @@ import { fieldErrors } from '../plumbing/fields.ts'
 // Senders give numbers as strings, nulls for what they leave out, and booleans for yes and no.
 const NUMBER = /^\s*-?\d+(?:\.\d+)?(?:e[+-]?\d+)?\s*$/iu
 const absent = (given: unknown) => (given === null ? undefined : given)
-const numeric = (given: unknown) => (typeof given === 'string' && NUMBER.test(given) ? Number(given) : absent(given))
+const numeric = (given: unknown) =>
+  typeof given === 'string' && NUMBER.test(given) ? Number(given) : absent(given)
 const yesNo = (given: unknown) => (given === true ? 'yes' : given === false ? 'no' : absent(given))
 
 function number(schema: z.ZodNumber, otherwise: number) {
@@ -66,20 +67,28 @@ const inpaint = z
       .transform((given) => given ?? null),
     key: z.unknown().optional(),
     webhook: z
-      .null('expected null: this service takes the callback itself, and calls no webhook of yours yet')
+      .null(
+        'expected null: this service takes the callback itself, and calls no webhook of yours yet',
+      )
       .optional(),
     track_id: z
       .union([z.string(), z.number()], 'expected a string or null')
       .nullish()
       .transform((given) => (given === null || given === undefined ? null : String(given))),
   })
-  .transform(({ key: dropped, webhook, track_id: clientTrackId, ...request }) => ({ request, clientTrackId }))
+  .transform(({ key: dropped, webhook, track_id: clientTrackId, ...request }) => ({
+    request,
+    clientTrackId,
+  }))
 
 /**
  * Reads a submission; `key` is dropped.
  * @throws AppError `invalid_request` that names each field at fault
  */
-export function readInpaintRequest(json: unknown): { request: InpaintRequest; clientTrackId: string | null } {
+export function readInpaintRequest(json: unknown): {
+  request: InpaintRequest
+  clientTrackId: string | null
+} {
   const result = inpaint.safeParse(json)
   if (!result.success)
     throw new AppError('invalid_request', 'The request cannot be taken as it is.', {

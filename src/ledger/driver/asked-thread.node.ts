@@ -51,7 +51,11 @@ export function askedThread<Task, T>(file: URL, workerData: object): AskedThread
 }
 
 /** The other side: answers what comes on `port`, one after the other, and calls `close` in the end. */
-export function answerTasks(port: MessagePort, answer: (task: never) => unknown, close: () => void) {
+export function answerTasks(
+  port: MessagePort,
+  answer: (task: never) => unknown,
+  close: () => void,
+) {
   let last = Promise.resolve()
   port.on('message', (task: unknown) => {
     last = last.then(async () => {

@@ -22,7 +22,9 @@ export function d1Driver(d1: D1Database): LedgerDriver {
   return {
     db: drizzle({ prepare: (sql: string) => translating(d1.prepare(sql)) }, { schema }),
     atomically: async <const List extends readonly Bound[]>(list: List) => {
-      const statements = list.map(({ statement, params }) => d1.prepare(statement.sql).bind(...params))
+      const statements = list.map(({ statement, params }) =>
+        d1.prepare(statement.sql).bind(...params),
+      )
       const answers = await d1.batch(statements).catch(refuse)
       return answers.map(({ results }) => results) as RowsOf<List>
     },

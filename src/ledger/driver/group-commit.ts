@@ -57,7 +57,8 @@ async function settleGroup(run: Run, group: Waiting[]): Promise<Waiting[]> {
   } catch (error) {
     if (isBusy(error)) return group.filter((one) => !givenUp(one, error))
     const [only, ...others] = group
-    if (only && others.length === 0) only.reject(isUnavailable(error) ? new LedgerUnavailable(error) : error)
+    if (only && others.length === 0)
+      only.reject(isUnavailable(error) ? new LedgerUnavailable(error) : error)
     return others.length === 0 ? [] : oneByOne(run, group)
   }
 }
@@ -75,6 +76,8 @@ function givenUp(one: Waiting, error: unknown) {
 }
 
 /** SQLite's own codes: https://www.sqlite.org/rescode.html */
-const codeOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '')
+const codeOf = (error: unknown) =>
+  error instanceof Error && 'code' in error ? String(error.code) : ''
 export const isBusy = (error: unknown) => /^SQLITE_(?:BUSY|LOCKED)/u.test(codeOf(error))
-const isUnavailable = (error: unknown) => /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOMEM|PERM)/u.test(codeOf(error))
+const isUnavailable = (error: unknown) =>
+  /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOMEM|PERM)/u.test(codeOf(error))

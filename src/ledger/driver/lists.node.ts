@@ -11,7 +11,9 @@ interface Task {
 
 /** Reads lists on a thread of its own: a filter that hardly anything passes looks at all that it might. */
 export function listingThread(path: string) {
-  const { ask, close } = askedThread<Task, WholeGeneration[]>(new URL(import.meta.url), { lists: path } satisfies Job)
+  const { ask, close } = askedThread<Task, WholeGeneration[]>(new URL(import.meta.url), {
+    lists: path,
+  } satisfies Job)
   return {
     generations: (filter: GenerationFilter, limit: number) => ask({ filter, limit }),
     close,
@@ -22,7 +24,8 @@ interface Job {
   lists: string
 }
 
-const isJob = (data: unknown): data is Job => typeof data === 'object' && data !== null && 'lists' in data
+const isJob = (data: unknown): data is Job =>
+  typeof data === 'object' && data !== null && 'lists' in data
 
 // This file is what the thread runs, too.
 if (parentPort && isJob(workerData)) {

@@ -34,7 +34,8 @@ export class LedgerInUse extends Error {
  */
 export function openSqlite(
   path: string,
-  writer: (path: string, client: Database.Database) => Writer = (_path, client) => writerHere(client),
+  writer: (path: string, client: Database.Database) => Writer = (_path, client) =>
+    writerHere(client),
 ) {
   mkdirSync(dirname(path), { recursive: true })
   // The same file by another name is the same database.
@@ -68,7 +69,8 @@ export class LedgerMissing extends Error {
 export function readSqlite(path: string) {
   if (!existsSync(path)) throw new LedgerMissing(`there is no ledger at ${path}`)
   const client = new Database(path, { readonly: true, timeout: START_BUSY_MS })
-  const atomically: Atomically = () => Promise.reject(new Error('this ledger is open for reading only'))
+  const atomically: Atomically = () =>
+    Promise.reject(new Error('this ledger is open for reading only'))
   return {
     db: drizzle(client, { schema }),
     atomically,
@@ -133,7 +135,8 @@ const COMPANIONS = ['', '-wal', '-shm', '-journal']
 function refuseLeftovers(path: string) {
   const size = (suffix: string) => statSync(path + suffix, { throwIfNoEntry: false })?.size ?? 0
   const leftover = existsSync(path) ? '' : ['-wal', '-journal'].find((suffix) => size(suffix) > 0)
-  if (leftover !== undefined) throw new LedgerExists(`${path}${leftover} exists already, and is left as it is`)
+  if (leftover !== undefined)
+    throw new LedgerExists(`${path}${leftover} exists already, and is left as it is`)
 }
 
 function sync(path: string) {

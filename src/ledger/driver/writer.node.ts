@@ -63,7 +63,11 @@ export function writerHere(client: Database.Database): Writer {
   const run = transactions(client)
   return {
     run: async (lists) =>
-      Promise.resolve(run(lists.map((list) => list.map(({ statement, params }): Step => [statement.sql, params])))),
+      Promise.resolve(
+        run(
+          lists.map((list) => list.map(({ statement, params }): Step => [statement.sql, params])),
+        ),
+      ),
     close: () => Promise.resolve(),
   }
 }
@@ -77,7 +81,9 @@ interface Task {
 /** Writes on a thread of its own, so that no fsync holds up the event loop. */
 export function writerThread(path: string): Writer {
   const numbers = new Map<string, number>()
-  const { ask, close } = askedThread<Task, unknown[][][]>(new URL(import.meta.url), { writes: path } satisfies Job)
+  const { ask, close } = askedThread<Task, unknown[][][]>(new URL(import.meta.url), {
+    writes: path,
+  } satisfies Job)
   const numberOf = (sql: string) => {
     const number = numbers.get(sql) ?? numbers.size
     numbers.set(sql, number)
@@ -101,7 +107,8 @@ interface Job {
   writes: string
 }
 
-const isJob = (data: unknown): data is Job => typeof data === 'object' && data !== null && 'writes' in data
+const isJob = (data: unknown): data is Job =>
+  typeof data === 'object' && data !== null && 'writes' in data
 
 function serve(port: MessagePort, path: string) {
   const client = openForWriting(path)

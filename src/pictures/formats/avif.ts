@@ -84,12 +84,18 @@ function boxes(bytes: Uint8Array, from: number, to: number): Box[] {
 function boxAt(view: DataView, at: number): Box | undefined {
   const short = view.getUint32(at)
   if (short === 1 && at + 16 > view.byteLength) return undefined
-  const length = short === 1 ? Number(view.getBigUint64(at + 8)) : short === 0 ? view.byteLength - at : short
+  const length =
+    short === 1 ? Number(view.getBigUint64(at + 8)) : short === 0 ? view.byteLength - at : short
   const start = at + (short === 1 ? 16 : 8)
   if (at + length < start) return undefined
   return { type: textAt(view, at + 4), start, end: at + length }
 }
 
 function textAt(view: DataView, at: number) {
-  return String.fromCharCode(view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2), view.getUint8(at + 3))
+  return String.fromCharCode(
+    view.getUint8(at),
+    view.getUint8(at + 1),
+    view.getUint8(at + 2),
+    view.getUint8(at + 3),
+  )
 }

@@ -18,7 +18,10 @@ function size(head: Uint8Array) {
 }
 
 function canvasSize(view: DataView) {
-  return { width: (view.getUint32(24, true) & 0xffffff) + 1, height: (view.getUint32(26, true) >>> 8) + 1 }
+  return {
+    width: (view.getUint32(24, true) & 0xffffff) + 1,
+    height: (view.getUint32(26, true) >>> 8) + 1,
+  }
 }
 
 function losslessSize(view: DataView) {

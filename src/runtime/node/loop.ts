@@ -28,7 +28,8 @@ export interface Loop {
 
 /** Does what is due, for as long as the process lives. The ledger is the queue: nothing is remembered here. */
 export function startLoop(deps: Deps): Loop {
-  const failed = (what: string) => (error: unknown) => deps.log('error', `${what} failed`, { error })
+  const failed = (what: string) => (error: unknown) =>
+    deps.log('error', `${what} failed`, { error })
   const archiver = createArchiver(deps, archiveImage, () => filling.run())
   const filling = once(() => archiver.fill(Infinity), failed('claiming images'))
   const tasks = [
@@ -59,7 +60,12 @@ export function startLoop(deps: Deps): Loop {
       stopping = true
       for (const timer of timers) clearInterval(timer)
       archiver.stop()
-      await Promise.all([...tasks.map((task) => task.idle()), expire.idle(), followClock.idle(), archiver.idle()])
+      await Promise.all([
+        ...tasks.map((task) => task.idle()),
+        expire.idle(),
+        followClock.idle(),
+        archiver.idle(),
+      ])
     },
   }
 }

@@ -21,7 +21,14 @@ interface Load {
 const LOOK_MS = 20
 
 /** Bounds what is in memory of images, over everything that runs in this isolate: all of it shares 128 MB. */
-export function createRoom({ images, bytes, maxImageBytes, expiresAfterMs, now, sleep }: RoomOptions) {
+export function createRoom({
+  images,
+  bytes,
+  maxImageBytes,
+  expiresAfterMs,
+  now,
+  sleep,
+}: RoomOptions) {
   const loads = new Set<Load>()
 
   const others = (load?: Load) => {
@@ -36,7 +43,9 @@ export function createRoom({ images, bytes, maxImageBytes, expiresAfterMs, now, 
   }
   const weigh = async (load: Load, response: GetResponse, signal: AbortSignal) => {
     const declared = response.header('content-length') ?? ''
-    const weight = /^\d{1,15}$/u.test(declared) ? Math.min(Number(declared), maxImageBytes) : maxImageBytes
+    const weight = /^\d{1,15}$/u.test(declared)
+      ? Math.min(Number(declared), maxImageBytes)
+      : maxImageBytes
     while (others(load).reduce((sum, one) => sum + one.bytes, weight) > bytes) {
       if (signal.aborted) throw new ImageFailure('timeout', 'There was no room for the image.')
       await sleep(LOOK_MS)

@@ -28,7 +28,10 @@ interface Turn {
  * Does what is due, as far as one invocation may. Returns when the next is wanted: now or earlier where more is due already,
  * null where nothing is known to come, or where something failed and the clock is to try again.
  */
-export async function takeTurn(deps: Deps, { archiver, idle, isCron }: Turn): Promise<number | null> {
+export async function takeTurn(
+  deps: Deps,
+  { archiver, idle, isCron }: Turn,
+): Promise<number | null> {
   let failures = 0
   const attempt = async (what: string, work: () => Promise<number>) => {
     try {
@@ -58,13 +61,18 @@ export async function takeTurn(deps: Deps, { archiver, idle, isCron }: Turn): Pr
 
 async function giveUpReplies({ ledger, now, log }: Deps) {
   const unconfirmed = await ledger.submissionsAbandoned(now() - ABANDONED_MS, now())
-  if (unconfirmed.length > 0) log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
+  if (unconfirmed.length > 0)
+    log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
   return unconfirmed.length
 }
 
 async function writeRecords(deps: Deps) {
   let written = 0
-  for (let last = RECORDS_AT_ONCE; last === RECORDS_AT_ONCE && written < MOST.records; written += last)
+  for (
+    let last = RECORDS_AT_ONCE;
+    last === RECORDS_AT_ONCE && written < MOST.records;
+    written += last
+  )
     last = await recordDue(deps, RECORDS_AT_ONCE)
   return written
 }

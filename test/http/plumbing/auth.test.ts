@@ -45,7 +45,8 @@ const knock = ({ call }: World, method: string, path: string, token: string | nu
 describe.each(DOORS)('$method of the door with scope $scope', ({ method, path, scope, right }) => {
   it('is closed without a token of ours, and open to the tokens that hold the scope', async () => {
     const { here, id } = await guarded()
-    const status = async (token: string | null) => (await knock(here, method, path(id), token)).status
+    const status = async (token: string | null) =>
+      (await knock(here, method, path(id), token)).status
 
     const answers = {
       none: await status(null),
@@ -74,7 +75,8 @@ describe.each(['', '/timeline', '/images/0'])('GET /v1/generations/{id}%s', (doo
   it('is open to the token that submitted the generation, and to no other that only submits', async () => {
     const { here } = await guarded()
     const { id } = (await (await knock(here, 'POST', DOOR, TOKENS.submit)).json()) as { id: string }
-    const status = async (token: string) => (await here.call(`${DOOR}/${id}${door}`, { token })).status
+    const status = async (token: string) =>
+      (await here.call(`${DOOR}/${id}${door}`, { token })).status
 
     expect(await status(TOKENS.submit)).toBe(door === '/images/0' ? 404 : 200)
     expect(await status(TOKENS.other)).toBe(403)
@@ -94,10 +96,14 @@ describe.each(['', '/timeline', '/images/0'])('GET /v1/generations/{id}%s', (doo
 describe('Tokens', () => {
   it('are known by their hash alone, where only that is set', async () => {
     const token = 'a-token-that-is-set-as-hash'
-    const here = world({ API_TOKENS: `app:read:sha256-${sha256(Buffer.from(token)).toUpperCase()}` })
+    const here = world({
+      API_TOKENS: `app:read:sha256-${sha256(Buffer.from(token)).toUpperCase()}`,
+    })
 
     expect((await here.call(DOOR, { token })).status).toBe(200)
-    expect((await here.call(DOOR, { token: `sha256-${sha256(Buffer.from(token))}` })).status).toBe(401)
+    expect((await here.call(DOOR, { token: `sha256-${sha256(Buffer.from(token))}` })).status).toBe(
+      401,
+    )
   })
 
   it.each([
@@ -120,7 +126,9 @@ describe('Tokens', () => {
   it('are not taken from the query, where logs would see them', async () => {
     const { here } = await guarded()
 
-    expect((await here.call(`${DOOR}?access_token=${TOKENS.admin}`, { token: null })).status).toBe(401)
+    expect((await here.call(`${DOOR}?access_token=${TOKENS.admin}`, { token: null })).status).toBe(
+      401,
+    )
   })
 
   it('are asked for before anything is said of what is behind the door', async () => {
@@ -138,7 +146,9 @@ describe('Tokens', () => {
   it('keep a submission unread whose token may not submit', async () => {
     const { here } = await guarded()
 
-    expect((await here.call(DOOR, { method: 'POST', token: TOKENS.read, body: '{' })).status).toBe(403)
+    expect((await here.call(DOOR, { method: 'POST', token: TOKENS.read, body: '{' })).status).toBe(
+      403,
+    )
   })
 
   it('that are not set up at all leave 503 at every door but those that need none', async () => {
@@ -159,7 +169,10 @@ describe('Tokens', () => {
       await here.call(DOOR, { method: 'POST', token: TOKENS.read }),
     ]
 
-    const seen = JSON.stringify([await Promise.all(answers.map((answer) => answer.text())), here.logged])
+    const seen = JSON.stringify([
+      await Promise.all(answers.map((answer) => answer.text())),
+      here.logged,
+    ])
 
     expect(seen).not.toContain('a-token-of-somebody-else')
     expect(seen).not.toContain(TOKENS.read)

@@ -7,7 +7,10 @@ const BURST = 600
 
 /** The front door as clients of several addresses see it. */
 function doorOf({ deps }: World) {
-  const app = createApp(deps, { isDraining: () => false, peerAddress: (c) => c.req.header('peer') ?? null })
+  const app = createApp(deps, {
+    isDraining: () => false,
+    peerAddress: (c) => c.req.header('peer') ?? null,
+  })
   return {
     app,
     forge: async (peer: string, headers: Record<string, string> = {}) =>
@@ -58,7 +61,13 @@ describe('Callbacks with a wrong MAC', () => {
 
     const { pathname } = new URL(here.deps.callbackUrl(id))
     const found = await answers(50, (n) =>
-      Promise.resolve(app.request(pathname, { method: 'POST', body: `{"n":${n}}`, headers: { peer: '203.0.113.9' } })),
+      Promise.resolve(
+        app.request(pathname, {
+          method: 'POST',
+          body: `{"n":${n}}`,
+          headers: { peer: '203.0.113.9' },
+        }),
+      ),
     )
 
     expect(found(200)).toHaveLength(50)
@@ -78,7 +87,9 @@ describe('Callbacks with a wrong MAC', () => {
     const spoofed = await answers(BURST + 5, (n) =>
       forge('127.0.0.1', { 'x-forwarded-for': `1.1.1.${n % 256}, 203.0.113.9` }),
     )
-    const direct = await answers(BURST + 5, (n) => forge('198.51.100.1', { 'x-forwarded-for': `1.1.1.${n % 256}` }))
+    const direct = await answers(BURST + 5, (n) =>
+      forge('198.51.100.1', { 'x-forwarded-for': `1.1.1.${n % 256}` }),
+    )
 
     expect([spoofed(429).length, direct(429).length]).toEqual([5, 5])
     expect((await forge('127.0.0.1', { 'x-forwarded-for': '203.0.113.10' })).status).toBe(404)
@@ -87,7 +98,8 @@ describe('Callbacks with a wrong MAC', () => {
   it('are one line a minute in the log, with how many there were', async () => {
     const here = world()
     const { app, forge } = doorOf(here)
-    const lines = () => here.logged.filter(({ message }) => message === 'callbacks with a wrong MAC')
+    const lines = () =>
+      here.logged.filter(({ message }) => message === 'callbacks with a wrong MAC')
 
     await answers(BURST + 100, (n) => forge(`203.0.113.${n % 2}`))
     expect(lines()).toEqual([
@@ -118,7 +130,12 @@ describe('Submissions', () => {
     API_TOKENS: 'one:submit+read:token-one-of-the-limits,two:submit:token-two-of-the-limits',
   }
   const submit = ({ call }: World, token: string, headers: Record<string, string> = {}) =>
-    call(DOOR, { method: 'POST', body: JSON.stringify(sampleBody), token: `token-${token}-of-the-limits`, headers })
+    call(DOOR, {
+      method: 'POST',
+      body: JSON.stringify(sampleBody),
+      token: `token-${token}-of-the-limits`,
+      headers,
+    })
 
   it('beyond the limit of a token are answered 429 with Retry-After, and written nowhere', async () => {
     const here = world(settings)
@@ -170,8 +187,11 @@ describe('Every answer', () => {
       here.call(`/callbacks/${id}/<script>`, { method: 'POST' }),
     ])
 
-    expect(shown.map(({ headers }) => headers.get('x-content-type-options'))).toEqual(shown.map(() => 'nosniff'))
-    for (const { headers } of shown) expect(headers.get('content-type')).toMatch(/^application\/(?:problem\+)?json/u)
+    expect(shown.map(({ headers }) => headers.get('x-content-type-options'))).toEqual(
+      shown.map(() => 'nosniff'),
+    )
+    for (const { headers } of shown)
+      expect(headers.get('content-type')).toMatch(/^application\/(?:problem\+)?json/u)
     expect(((await shown[0].json()) as { prompt: string }).prompt).toBe('<script>alert(1)</script>')
   })
 })

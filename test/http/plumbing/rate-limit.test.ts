@@ -5,7 +5,11 @@ import { rateLimit } from '../../../src/http/plumbing/rate-limit.ts'
 function limited() {
   const clock = { now: 1_000_000 }
   const take = rateLimit({ burst: 5, perSecond: 0.5 }, () => clock.now, 3)
-  return { clock, take, spend: (key: string, times: number) => Array.from({ length: times }, () => take(key)) }
+  return {
+    clock,
+    take,
+    spend: (key: string, times: number) => Array.from({ length: times }, () => take(key)),
+  }
 }
 
 describe('A rate limit', () => {

@@ -5,7 +5,10 @@ import { httpServer } from '../../../src/http/plumbing/server.node.ts'
 import { decisions, submitted, type World, world } from '../../support/world.ts'
 
 /** The doors of a world behind the server of the Node runtime, which loses patience soon. */
-async function listening({ deps }: World, patience = { headersMs: 150, requestMs: 60_000, checkMs: 20 }) {
+async function listening(
+  { deps }: World,
+  patience = { headersMs: 150, requestMs: 60_000, checkMs: 20 },
+) {
   const server = httpServer(createApp(deps, { isDraining: () => false }).fetch, deps.log, patience)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
@@ -29,13 +32,19 @@ const head = (path: string, ...headers: string[]) =>
   [`POST ${path} HTTP/1.1`, 'Host: a', ...headers, '', ''].join('\r\n')
 const whole = (path: string, body: string, ...headers: string[]) =>
   head(path, `Content-Length: ${body.length}`, ...headers) + body
-const statuses = (heard: string) => [...heard.matchAll(/HTTP\/1\.1 (\d+)/gu)].map(([, status]) => Number(status))
+const statuses = (heard: string) =>
+  [...heard.matchAll(/HTTP\/1\.1 (\d+)/gu)].map(([, status]) => Number(status))
 const retryAfter = (heard: string) => /^retry-after: (\d+)\r$/imu.exec(heard)?.[1]
 
 async function atTheDoor(settings: Record<string, string> = {}) {
   const here = world(settings)
   const { id } = await submitted(here)
-  return { here, id, path: new URL(here.deps.callbackUrl(id)).pathname, port: await listening(here) }
+  return {
+    here,
+    id,
+    path: new URL(here.deps.callbackUrl(id)).pathname,
+    port: await listening(here),
+  }
 }
 
 const PROCESSING = '{"status":"processing"}'
@@ -60,16 +69,19 @@ describe('A callback whose body lies about its length', () => {
       false,
     ],
     ['is coded in a way that HTTP cannot read', ['Transfer-Encoding: gzip'], '{}', false],
-  ])('that %s is answered 503 with Retry-After, and is not kept', async (_how, headers, body, end) => {
-    const { here, id, path, port } = await atTheDoor()
+  ])(
+    'that %s is answered 503 with Retry-After, and is not kept',
+    async (_how, headers, body, end) => {
+      const { here, id, path, port } = await atTheDoor()
 
-    const heard = await say(port, head(path, ...headers) + body, { end })
+      const heard = await say(port, head(path, ...headers) + body, { end })
 
-    expect(statuses(heard)).toEqual([503])
-    expect(retryAfter(heard)).toBe('5')
-    expect(heard).toMatch(/^x-content-type-options: nosniff\r$/imu)
-    expect(await decisions(here, id)).toEqual([])
-  })
+      expect(statuses(heard)).toEqual([503])
+      expect(retryAfter(heard)).toBe('5')
+      expect(heard).toMatch(/^x-content-type-options: nosniff\r$/imu)
+      expect(await decisions(here, id)).toEqual([])
+    },
+  )
 
   it.each<[string, string[]]>([
     ['two lengths', ['Content-Length: 2', 'Content-Length: 7']],
@@ -142,13 +154,25 @@ describe('A callback that takes its time', () => {
 describe('What is no request', () => {
   it.each([
     ['ten thousand headers', `POST / HTTP/1.1\r\nHost: a\r\n${'a: b\r\n'.repeat(10_000)}\r\n`, 431],
-    ['one header of a megabyte', `POST / HTTP/1.1\r\nHost: a\r\na: ${'b'.repeat(1_000_000)}\r\n\r\n`, 431],
+    [
+      'one header of a megabyte',
+      `POST / HTTP/1.1\r\nHost: a\r\na: ${'b'.repeat(1_000_000)}\r\n\r\n`,
+      431,
+    ],
     ['no HTTP', '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', 400],
     ['no Host', 'POST / HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
     ['a Host that is none', 'POST / HTTP/1.1\r\nHost: a b@c\r\nConnection: close\r\n\r\n', 400],
     ['a path with a backslash', 'POST /a\\b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
-    ['a path with a dot segment', 'GET /x/../livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
-    ['a path with an encoded one', 'GET /%2E%2e/livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404],
+    [
+      'a path with a dot segment',
+      'GET /x/../livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+      404,
+    ],
+    [
+      'a path with an encoded one',
+      'GET /%2E%2e/livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+      404,
+    ],
   ])('because it has %s is refused, and nobody is disturbed', async (_what, text, status) => {
     const here = world()
     const port = await listening(here)
@@ -173,5 +197,7 @@ describe('What is no request', () => {
 it('serves whoever expects something that HTTP does not know', async () => {
   const { path, port } = await atTheDoor()
 
-  expect(statuses(await say(port, whole(path, '{}', 'Expect: a miracle', 'Connection: close')))).toEqual([200])
+  expect(
+    statuses(await say(port, whole(path, '{}', 'Expect: a miracle', 'Connection: close'))),
+  ).toEqual([200])
 })

@@ -21,7 +21,13 @@ describe('POST /v1/generations', () => {
 
   it('answers with exactly the fields of the contract while the provider is at work', async () => {
     const here = world()
-    here.provider.answers({ status: 'processing', id: 134712448, eta: 0.25, tip: 'Wait.', webhook_status: '' })
+    here.provider.answers({
+      status: 'processing',
+      id: 134712448,
+      eta: 0.25,
+      tip: 'Wait.',
+      webhook_status: '',
+    })
 
     const generation = await (await post(here, { ...REQUIRED, track_id: 'mine' })).json()
 
@@ -67,7 +73,13 @@ describe('POST /v1/generations', () => {
       id: 7,
       output: [signed],
       proxy_links: [],
-      meta: { seed: 4139316548, W: 512, webhook, output: [signed], init_image: 'https://me:pw@example.com/i.png' },
+      meta: {
+        seed: 4139316548,
+        W: 512,
+        webhook,
+        output: [signed],
+        init_image: 'https://me:pw@example.com/i.png',
+      },
       tip: `see ${signed} too`,
     }
     await here.callback(id, success)
@@ -138,7 +150,10 @@ describe('POST /v1/generations', () => {
 
   it("shows a refusal by the provider as status failed, with the provider's words", async () => {
     const here = world()
-    here.provider.answers({ status: 'error', message: { prompt: ['The prompt field is required.'] } })
+    here.provider.answers({
+      status: 'error',
+      message: { prompt: ['The prompt field is required.'] },
+    })
 
     const response = await post(here, REQUIRED)
 
@@ -152,11 +167,17 @@ describe('POST /v1/generations', () => {
 
   it('hides what a link in the words of a refusal proves', async () => {
     const here = world()
-    here.provider.answers({ status: 'error', message: 'Cannot read https://me:pw@example.com/a.png?token=secret now.' })
+    here.provider.answers({
+      status: 'error',
+      message: 'Cannot read https://me:pw@example.com/a.png?token=secret now.',
+    })
 
     const { id } = await submitted(here)
 
-    const everything = JSON.stringify([await shown(here, id), await (await here.call(`${DOOR}/${id}/timeline`)).json()])
+    const everything = JSON.stringify([
+      await shown(here, id),
+      await (await here.call(`${DOOR}/${id}/timeline`)).json(),
+    ])
     expect(everything).toContain('Cannot read https://example.com/a.png?token=*** now.')
     expect(everything).not.toContain('secret')
   })
@@ -192,7 +213,11 @@ describe('POST /v1/generations', () => {
   ])('answers 413 to a body of 300 KiB that %s', async (_how, headers) => {
     const here = world()
 
-    const response = await post(here, JSON.stringify({ ...REQUIRED, prompt: 'x'.repeat(300 * 1024) }), headers)
+    const response = await post(
+      here,
+      JSON.stringify({ ...REQUIRED, prompt: 'x'.repeat(300 * 1024) }),
+      headers,
+    )
 
     expect(response.status).toBe(413)
     expect(await problem(response)).toMatchObject({
@@ -205,7 +230,10 @@ describe('POST /v1/generations', () => {
   it('refuses a query parameter, naming it', async () => {
     const here = world()
 
-    const response = await here.call(`${DOOR}?wait=1`, { method: 'POST', body: JSON.stringify(REQUIRED) })
+    const response = await here.call(`${DOOR}?wait=1`, {
+      method: 'POST',
+      body: JSON.stringify(REQUIRED),
+    })
 
     expect(response.status).toBe(400)
     expect(await pointers(response)).toEqual(['wait'])

@@ -50,7 +50,9 @@ describe('Idempotency-Key', () => {
   })
 
   it('belongs to its token: another may use the same', async () => {
-    const here = world({ API_TOKENS: 'app:submit:app-token-of-the-tests,web:submit:web-token-of-the-tests' })
+    const here = world({
+      API_TOKENS: 'app:submit:app-token-of-the-tests,web:submit:web-token-of-the-tests',
+    })
     const ask = (token: string) =>
       here.call(DOOR, { method: 'POST', body: JSON.stringify(REQUIRED), headers: again, token })
 
@@ -63,9 +65,13 @@ describe('Idempotency-Key', () => {
   it('makes one generation of ten requests at the same time', async () => {
     const here = world()
 
-    const answers = await Promise.all(Array.from({ length: 10 }, async () => post(here, REQUIRED, again)))
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, async () => post(here, REQUIRED, again)),
+    )
 
-    const ids = await Promise.all(answers.map(async (answer) => ((await answer.json()) as { id: string }).id))
+    const ids = await Promise.all(
+      answers.map(async (answer) => ((await answer.json()) as { id: string }).id),
+    )
     expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(202))
     expect(new Set(ids).size).toBe(1)
     expect(here.provider.submissions).toHaveLength(1)
@@ -87,6 +93,11 @@ describe('Idempotency-Key', () => {
 
 /** The seed's sample as a different client would write it. */
 function sampleBodyInOtherWords() {
-  const { key: _key, webhook: _webhook, seed: _seed, ...rest } = JSON.parse(SEED_SAMPLE) as Record<string, unknown>
+  const {
+    key: _key,
+    webhook: _webhook,
+    seed: _seed,
+    ...rest
+  } = JSON.parse(SEED_SAMPLE) as Record<string, unknown>
   return { ...rest, width: 512, steps: 21, safety_checker: false, key: 'another' }
 }

@@ -11,7 +11,8 @@ interface List {
 
 async function list({ call }: World, query = '') {
   const response = await call(DOOR + query)
-  if (response.status !== 200) throw new Error(`not a list: ${response.status} ${await response.text()}`)
+  if (response.status !== 200)
+    throw new Error(`not a list: ${response.status} ${await response.text()}`)
   return (await response.json()) as List
 }
 
@@ -39,7 +40,9 @@ async function walk({ call }: World, query: string, meanwhile = () => Promise.re
       response.headers.get('link') ?? '',
     )?.[1]
     expect(page.has_more).toBe(link !== undefined)
-    expect(page.next_cursor).toBe(link === undefined ? null : new URLSearchParams(link.split('?')[1]).get('cursor'))
+    expect(page.next_cursor).toBe(
+      link === undefined ? null : new URLSearchParams(link.split('?')[1]).get('cursor'),
+    )
     next = link
     await meanwhile()
   }
@@ -108,7 +111,10 @@ describe('GET /v1/generations', () => {
     ['requested_after=2026-01-31T13:00:20%2B01:00', 'flagged, clear'],
     ['requested_before=2026-01-31T12:00:20.000Z', 'refused, requested first'],
     ['requested_before=2026-01-31T12:00:20.001Z', 'clear, refused, requested first'],
-    ['requested_after=2026-01-31T12:00:10Z&requested_before=2026-01-31T12:00:30Z', 'clear, refused'],
+    [
+      'requested_after=2026-01-31T12:00:10Z&requested_before=2026-01-31T12:00:30Z',
+      'clear, refused',
+    ],
     ['requested_after=2026-01-31T12:00:10Z&requested_before=2026-01-31T12:00:10Z', ''],
     ['requested_after=1950-01-01T00:00:00Z', 'flagged, clear, refused, requested first'],
     ['requested_before=1950-01-01T00:00:00Z', ''],
@@ -166,7 +172,9 @@ describe('GET /v1/generations', () => {
     const here = world()
     const [, middle, oldest] = await requested(here, 3)
 
-    expect(await ids(here, `?cursor=${middle}&requested_before=2027-01-01T00:00:00Z`)).toEqual([oldest])
+    expect(await ids(here, `?cursor=${middle}&requested_before=2027-01-01T00:00:00Z`)).toEqual([
+      oldest,
+    ])
     expect(await ids(here, `?cursor=${middle}&requested_before=2026-01-31T12:00:00Z`)).toEqual([])
   })
 
@@ -242,7 +250,11 @@ describe('GET /v1/generations/{id}/timeline', () => {
     expect(data.map(({ event }) => event).toSorted()).toEqual(
       ['requested', 'submitted', 'replied', 'callback', 'verdict', 'offered', 'attempt'].toSorted(),
     )
-    expect(data[0]).toEqual({ at: '2026-01-31T12:00:00.000Z', event: 'requested', detail: { submitted_by: 'admin' } })
+    expect(data[0]).toEqual({
+      at: '2026-01-31T12:00:00.000Z',
+      event: 'requested',
+      detail: { submitted_by: 'admin' },
+    })
     expect(JSON.stringify(data)).not.toContain('secret')
   })
 })

@@ -86,22 +86,30 @@ describe('A parameter of POST /v1/generations', () => {
     ['video_001', 'video_001'],
     [12, '12'],
     ['', ''],
-  ])('keeps the track_id %j of the caller as client_track_id, and sends its own', async (given, kept) => {
-    const here = world()
+  ])(
+    'keeps the track_id %j of the caller as client_track_id, and sends its own',
+    async (given, kept) => {
+      const here = world()
 
-    const response = await post(here, { ...REQUIRED, track_id: given })
+      const response = await post(here, { ...REQUIRED, track_id: given })
 
-    const { id, client_track_id } = (await response.json()) as { id: string; client_track_id: string }
-    expect(client_track_id).toBe(kept)
-    expect(here.provider.submissions.map(({ trackId }) => trackId)).toEqual([id])
-  })
+      const { id, client_track_id } = (await response.json()) as {
+        id: string
+        client_track_id: string
+      }
+      expect(client_track_id).toBe(kept)
+      expect(here.provider.submissions.map(({ trackId }) => trackId)).toEqual([id])
+    },
+  )
 
   it("drops the caller's key: it is neither kept nor sent", async () => {
     const here = world()
 
     await post(here, { ...REQUIRED, key: 'a-key-of-the-caller' })
 
-    expect((await dump(here, 'generations')) + (await dump(here, 'events'))).not.toContain('a-key-of-the-caller')
+    expect((await dump(here, 'generations')) + (await dump(here, 'events'))).not.toContain(
+      'a-key-of-the-caller',
+    )
     expect(JSON.stringify(here.provider.submissions)).not.toContain('a-key-of-the-caller')
   })
 
@@ -161,7 +169,11 @@ describe('A parameter of POST /v1/generations', () => {
       'https://example.com/hook',
       'expected null: this service takes the callback itself, and calls no webhook of yours yet',
     ],
-    ['webhook', '', 'expected null: this service takes the callback itself, and calls no webhook of yours yet'],
+    [
+      'webhook',
+      '',
+      'expected null: this service takes the callback itself, and calls no webhook of yours yet',
+    ],
     ['track_id', true, 'expected a string or null'],
     ['track_id', {}, 'expected a string or null'],
     ['num_inference_steps', 21, 'this field is not known'],
@@ -186,12 +198,28 @@ describe('A parameter of POST /v1/generations', () => {
   })
 
   it('names every field at fault at once, unknown ones by their JSON Pointer', async () => {
-    const body = { init_image: 'nowhere', width: 1, samples: 9, webhook: 'https://example.com', 'a/b~c': 1, extra: {} }
+    const body = {
+      init_image: 'nowhere',
+      width: 1,
+      samples: 9,
+      webhook: 'https://example.com',
+      'a/b~c': 1,
+      extra: {},
+    }
 
     const response = await post(world(), body)
 
     expect((await pointers(response))?.toSorted()).toEqual(
-      ['/a~1b~0c', '/extra', '/init_image', '/mask_image', '/model_id', '/samples', '/webhook', '/width'].toSorted(),
+      [
+        '/a~1b~0c',
+        '/extra',
+        '/init_image',
+        '/mask_image',
+        '/model_id',
+        '/samples',
+        '/webhook',
+        '/width',
+      ].toSorted(),
     )
   })
 })

@@ -50,7 +50,11 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
     expect(presign.mock.calls).toEqual([
       [
         `sha256/${hash.slice(0, 2)}/${hash.slice(2, 4)}/${hash}.png`,
-        { expiresSeconds: 300, contentType: 'image/png', disposition: `inline; filename="${hash}.png"` },
+        {
+          expiresSeconds: 300,
+          contentType: 'image/png',
+          disposition: `inline; filename="${hash}.png"`,
+        },
       ],
     ])
   })
@@ -103,7 +107,9 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
       here.call(`${DOOR}/${lost}/images/0`),
     ])
 
-    const told = await Promise.all(answers.map(async (answer) => [answer.status, (await problem(answer)).code]))
+    const told = await Promise.all(
+      answers.map(async (answer) => [answer.status, (await problem(answer)).code]),
+    )
     expect(told).toEqual([
       [401, 'unauthorized'],
       [401, 'unauthorized'],
@@ -145,107 +151,127 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
     ['redirect', 'expected stream or presign'],
   ])('is refused at start on a disk or by another name: %s', (IMAGE_DELIVERY, message) => {
     const start = () =>
-      readConfig({ MODELSLAB_API_KEY: 'key', PUBLIC_URL: 'https://images.example.com', IMAGE_DELIVERY })
+      readConfig({
+        MODELSLAB_API_KEY: 'key',
+        PUBLIC_URL: 'https://images.example.com',
+        IMAGE_DELIVERY,
+      })
 
     expect(start).toThrow(ConfigError)
     expect(start).toThrow(`IMAGE_DELIVERY: ${message}`)
   })
 })
 
-describe.skipIf(!radosgwInstalled('presigned images'))('a presigned image on a real S3 server', () => {
-  let radosgw: Radosgw
-  let store: ReturnType<typeof s3Store>
-  beforeAll(async () => {
-    radosgw = await startRadosgw()
-  })
-  beforeEach(() => {
-    vi.stubEnv('AWS_ACCESS_KEY_ID', radosgw.credentials.accessKeyId)
-    vi.stubEnv('AWS_SECRET_ACCESS_KEY', radosgw.credentials.secretAccessKey)
-    store = s3Store({ bucket: radosgw.bucket, endpoint: radosgw.endpoint, region: 'us-east-1', forcePathStyle: true })
-  })
-  afterEach(() => {
-    store.close()
-    vi.unstubAllEnvs()
-  })
-  afterAll(() => radosgw.stop())
-
-  /** An archived picture, and where its door sends a client. */
-  async function sentOn(query = '') {
-    const here = presigning()
-    here.deps.objects = store
-    const { url, output, proxy } = await archived(here)
-    const location = (await here.call(url + query)).headers.get('location') ?? ''
-    return { location, output, proxy }
-  }
-
-  it.each([
-    ['', 'output'],
-    ['?source=output', 'output'],
-    ['?source=proxy', 'proxy'],
-  ] as const)('is had without credentials, for %j the %s copy', async (query, source) => {
-    const { location, ...copies } = await sentOn(query)
-
-    const response = await fetch(location)
-
-    expect(response.status).toBe(200)
-    expect(new Uint8Array(await response.arrayBuffer())).toEqual(copies[source])
-    expect(Object.fromEntries(response.headers)).toMatchObject({
-      'content-type': 'image/png',
-      'content-disposition': `inline; filename="${sha256(copies[source])}.png"`,
+describe.skipIf(!radosgwInstalled('presigned images'))(
+  'a presigned image on a real S3 server',
+  () => {
+    let radosgw: Radosgw
+    let store: ReturnType<typeof s3Store>
+    beforeAll(async () => {
+      radosgw = await startRadosgw()
     })
-    expect(new URL(location).searchParams.get('X-Amz-Expires')).toBe('300')
-  })
-
-  it('has the type that we found, also where the store has it as a web page', async () => {
-    const { location, output } = await sentOn()
-    const key = new URL(location).pathname.slice(`/${radosgw.bucket}/`.length)
-    await store.put(key, output, { sha256: sha256(output), contentType: 'text/html', ifAbsent: false })
-
-    const response = await fetch(location)
-    await response.arrayBuffer()
-
-    expect(response.headers.get('content-type')).toBe('image/png')
-  })
-
-  it('is had in part', async () => {
-    const { location, output } = await sentOn()
-
-    const response = await fetch(location, { headers: { range: 'bytes=3-9' } })
-
-    expect(response.status).toBe(206)
-    expect(new Uint8Array(await response.arrayBuffer())).toEqual(output.slice(3, 10))
-  })
-
-  it.each([
-    ['another picture', (url: URL) => (url.pathname = url.pathname.replace(/\.png$/u, '.jpg'))],
-    ['another type', (url: URL) => url.searchParams.set('response-content-type', 'text/html')],
-    ['no disposition', (url: URL) => url.searchParams.delete('response-content-disposition')],
-    ['a longer time', (url: URL) => url.searchParams.set('X-Amz-Expires', '604800')],
-  ])('is refused once its URL was changed to ask for %s', async (_what, change) => {
-    const url = new URL((await sentOn()).location)
-    change(url)
-
-    const response = await fetch(url)
-    await response.arrayBuffer()
-
-    expect(response.status).toBe(403)
-  })
-
-  it('is refused once its time is over', async () => {
-    const bytes = await png('green')
-    await store.put('brief.png', bytes, { sha256: sha256(bytes), contentType: 'image/png', ifAbsent: false })
-    const url = await store.presign?.('brief.png', {
-      expiresSeconds: 1,
-      contentType: 'image/png',
-      disposition: 'inline',
+    beforeEach(() => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', radosgw.credentials.accessKeyId)
+      vi.stubEnv('AWS_SECRET_ACCESS_KEY', radosgw.credentials.secretAccessKey)
+      store = s3Store({
+        bucket: radosgw.bucket,
+        endpoint: radosgw.endpoint,
+        region: 'us-east-1',
+        forcePathStyle: true,
+      })
     })
-    const status = async () => {
-      const response = await fetch(url ?? '')
-      await response.arrayBuffer()
-      return response.status
+    afterEach(() => {
+      store.close()
+      vi.unstubAllEnvs()
+    })
+    afterAll(() => radosgw.stop())
+
+    /** An archived picture, and where its door sends a client. */
+    async function sentOn(query = '') {
+      const here = presigning()
+      here.deps.objects = store
+      const { url, output, proxy } = await archived(here)
+      const location = (await here.call(url + query)).headers.get('location') ?? ''
+      return { location, output, proxy }
     }
 
-    expect(await status()).toBe(200)
-    await expect.poll(status, { timeout: 10_000, interval: 100 }).toBe(403)
-  })
-})
+    it.each([
+      ['', 'output'],
+      ['?source=output', 'output'],
+      ['?source=proxy', 'proxy'],
+    ] as const)('is had without credentials, for %j the %s copy', async (query, source) => {
+      const { location, ...copies } = await sentOn(query)
+
+      const response = await fetch(location)
+
+      expect(response.status).toBe(200)
+      expect(new Uint8Array(await response.arrayBuffer())).toEqual(copies[source])
+      expect(Object.fromEntries(response.headers)).toMatchObject({
+        'content-type': 'image/png',
+        'content-disposition': `inline; filename="${sha256(copies[source])}.png"`,
+      })
+      expect(new URL(location).searchParams.get('X-Amz-Expires')).toBe('300')
+    })
+
+    it('has the type that we found, also where the store has it as a web page', async () => {
+      const { location, output } = await sentOn()
+      const key = new URL(location).pathname.slice(`/${radosgw.bucket}/`.length)
+      await store.put(key, output, {
+        sha256: sha256(output),
+        contentType: 'text/html',
+        ifAbsent: false,
+      })
+
+      const response = await fetch(location)
+      await response.arrayBuffer()
+
+      expect(response.headers.get('content-type')).toBe('image/png')
+    })
+
+    it('is had in part', async () => {
+      const { location, output } = await sentOn()
+
+      const response = await fetch(location, { headers: { range: 'bytes=3-9' } })
+
+      expect(response.status).toBe(206)
+      expect(new Uint8Array(await response.arrayBuffer())).toEqual(output.slice(3, 10))
+    })
+
+    it.each([
+      ['another picture', (url: URL) => (url.pathname = url.pathname.replace(/\.png$/u, '.jpg'))],
+      ['another type', (url: URL) => url.searchParams.set('response-content-type', 'text/html')],
+      ['no disposition', (url: URL) => url.searchParams.delete('response-content-disposition')],
+      ['a longer time', (url: URL) => url.searchParams.set('X-Amz-Expires', '604800')],
+    ])('is refused once its URL was changed to ask for %s', async (_what, change) => {
+      const url = new URL((await sentOn()).location)
+      change(url)
+
+      const response = await fetch(url)
+      await response.arrayBuffer()
+
+      expect(response.status).toBe(403)
+    })
+
+    it('is refused once its time is over', async () => {
+      const bytes = await png('green')
+      await store.put('brief.png', bytes, {
+        sha256: sha256(bytes),
+        contentType: 'image/png',
+        ifAbsent: false,
+      })
+      const url = await store.presign?.('brief.png', {
+        expiresSeconds: 1,
+        contentType: 'image/png',
+        disposition: 'inline',
+      })
+      const status = async () => {
+        const response = await fetch(url ?? '')
+        await response.arrayBuffer()
+        return response.status
+      }
+
+      expect(await status()).toBe(200)
+      await expect.poll(status, { timeout: 10_000, interval: 100 }).toBe(403)
+    })
+  },
+)

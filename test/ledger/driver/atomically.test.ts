@@ -11,8 +11,12 @@ import { builtCli } from '../../support/process/built.ts'
 const beat = statement<{ id: number; at: number }, { id: number }>(
   sql`insert into heartbeat (id, at) values (${value('id')}, ${value('at')}) returning id`,
 )
-const all = statement<object, { id: number; at: number }>(sql`select id, at from heartbeat order by id`)
-const raise = statement<{ id: number }>(sql`update heartbeat set at = at + 1 where id = ${value('id')}`)
+const all = statement<object, { id: number; at: number }>(
+  sql`select id, at from heartbeat order by id`,
+)
+const raise = statement<{ id: number }>(
+  sql`update heartbeat set at = at + 1 where id = ${value('id')}`,
+)
 const dependent = statement<{ id: number }>(
   sql`insert into heartbeat (id, at) select ${value('id')}, 0 where changes() > 0`,
 )
@@ -22,7 +26,9 @@ type Open = (path: string) => ReturnType<typeof openSqlite>
 /** A thread runs what Node can run by itself: the sources as they are built. */
 async function openWithThread(): Promise<Open> {
   const built = join(dirname(await builtCli()), 'ledger', 'driver')
-  const sqlite = (await import(join(built, 'sqlite.node.js'))) as typeof import('../../../src/ledger/driver/sqlite.node.ts')
+  const sqlite = (await import(
+    join(built, 'sqlite.node.js')
+  )) as typeof import('../../../src/ledger/driver/sqlite.node.ts')
   const writer = (await import(
     join(built, 'writer.node.js')
   )) as typeof import('../../../src/ledger/driver/writer.node.ts')
@@ -52,30 +58,36 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
 
   it('returns the rows of each statement of a list', async () => {
     const { atomically } = await ledger()
-    expect(await atomically([bind(beat, { id: 1, at: 5 }), bind(raise, { id: 1 }), bind(all, {})])).toEqual([
-      [{ id: 1 }],
-      [],
-      [{ id: 1, at: 6 }],
-    ])
+    expect(
+      await atomically([bind(beat, { id: 1, at: 5 }), bind(raise, { id: 1 }), bind(all, {})]),
+    ).toEqual([[{ id: 1 }], [], [{ id: 1, at: 6 }]])
   })
 
   it('keeps nothing of a list of which one statement fails', async () => {
     const { atomically, rows } = await ledger()
-    await expect(atomically([bind(beat, { id: 1, at: 5 }), bind(beat, { id: 1, at: 6 })])).rejects.toThrow(/UNIQUE/u)
+    await expect(
+      atomically([bind(beat, { id: 1, at: 5 }), bind(beat, { id: 1, at: 6 })]),
+    ).rejects.toThrow(/UNIQUE/u)
     expect(await rows()).toEqual([])
   })
 
   it('lets a statement depend on whether the one before it wrote anything', async () => {
     const { atomically, rows } = await ledger()
     await atomically([bind(raise, { id: 1 }), bind(dependent, { id: 2 })])
-    await atomically([bind(beat, { id: 1, at: 5 }), bind(dependent, { id: 3 }), bind(dependent, { id: 4 })])
+    await atomically([
+      bind(beat, { id: 1, at: 5 }),
+      bind(dependent, { id: 3 }),
+      bind(dependent, { id: 4 }),
+    ])
     expect((await rows()).map(({ id }) => id)).toEqual([1, 3, 4])
   })
 
   it('shares one transaction between lists that arrive in the same turn', async () => {
     const { atomically, path } = await ledger()
     const walBefore = frames(path)
-    await Promise.all(Array.from({ length: 50 }, (_, id) => atomically([bind(beat, { id, at: 0 })])))
+    await Promise.all(
+      Array.from({ length: 50 }, (_, id) => atomically([bind(beat, { id, at: 0 })])),
+    )
     // One page of one table is rewritten: fifty transactions would have left fifty frames of it in the log.
     expect(frames(path) - walBefore).toBeLessThan(5)
   })
@@ -94,19 +106,22 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
   it.each<[string, unknown]>([
     ['that SQLite takes none of', {}],
     ['that cannot be handed to another thread', () => undefined],
-  ])('lets no list with a value %s take down those that come with it or after it', async (_what, odd) => {
-    const { atomically, rows } = await ledger()
-    const never = statement<{ at: unknown }>(sql`update heartbeat set at = ${value('at')}`)
+  ])(
+    'lets no list with a value %s take down those that come with it or after it',
+    async (_what, odd) => {
+      const { atomically, rows } = await ledger()
+      const never = statement<{ at: unknown }>(sql`update heartbeat set at = ${value('at')}`)
 
-    const results = await Promise.allSettled([
-      atomically([bind(beat, { id: 1, at: 0 })]),
-      atomically([bind(never, { at: odd })]),
-    ])
-    await atomically([bind(beat, { id: 2, at: 0 })])
+      const results = await Promise.allSettled([
+        atomically([bind(beat, { id: 1, at: 0 })]),
+        atomically([bind(never, { at: odd })]),
+      ])
+      await atomically([bind(beat, { id: 2, at: 0 })])
 
-    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
-    expect((await rows()).map(({ id }) => id)).toEqual([1, 2])
-  })
+      expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+      expect((await rows()).map(({ id }) => id)).toEqual([1, 2])
+    },
+  )
 
   it('waits for somebody else’s write to end, and writes then', async () => {
     const { atomically, path, rows } = await ledger()
@@ -135,13 +150,16 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
 
   it('says that it cannot be written when the disk is full, keeps nothing, and writes again when there is room', async () => {
     const { atomically, db, rows } = await ledger()
-    const atMost = (pages: number) => atomically([bind(statement(sql.raw(`pragma max_page_count = ${pages}`)), {})])
+    const atMost = (pages: number) =>
+      atomically([bind(statement(sql.raw(`pragma max_page_count = ${pages}`)), {})])
     const big = statement<{ id: string }>(
       sql`insert into generations (id, status, requested_at, tip) values (${value('id')}, 'requested', 0, hex(zeroblob(100000)))`,
     )
     const { page_count: pages } = db.get<{ page_count: number }>(sql`pragma page_count`)
     await atMost(pages + 2)
-    const lists = ['a', 'b'].map((id) => atomically([bind(beat, { id: 1, at: 0 }), bind(big, { id })]))
+    const lists = ['a', 'b'].map((id) =>
+      atomically([bind(beat, { id: 1, at: 0 }), bind(big, { id })]),
+    )
     const refused = { status: 'rejected', reason: unavailable }
     expect(await Promise.allSettled(lists)).toEqual([refused, refused])
     expect(await rows()).toEqual([])
@@ -154,13 +172,18 @@ it('asks for the lock fifty times a second at most, however many lists wait for 
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   const path = join(directory, 'ledger.db')
   const { atomically, db, close } = openSqlite(path)
-  const run = vi.spyOn(Object.getPrototypeOf(db.$client.prepare('commit')) as Database.Statement, 'run')
+  const run = vi.spyOn(
+    Object.getPrototypeOf(db.$client.prepare('commit')) as Database.Statement,
+    'run',
+  )
   const other = new Database(path)
   other.exec('begin immediate')
   run.mockClear()
   const lists = Array.from({ length: 1000 }, (_, id) => atomically([bind(beat, { id, at: 0 })]))
   const results = await Promise.allSettled(lists)
-  const asked = (run.mock.contexts as Database.Statement[]).filter(({ source }) => source === 'begin immediate').length
+  const asked = (run.mock.contexts as Database.Statement[]).filter(
+    ({ source }) => source === 'begin immediate',
+  ).length
   run.mockRestore()
   other.close()
   await close()

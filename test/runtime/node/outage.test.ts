@@ -15,7 +15,9 @@ const TICKS = 5
 /** The loop of the service, whose timers go by the world's clock; returns how a second passes there. */
 function looping(here: World) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] })
-  const leased = here.sqlite.db.$client.prepare('select count(*) from images where leased_until is not null').pluck()
+  const leased = here.sqlite.db.$client
+    .prepare('select count(*) from images where leased_until is not null')
+    .pluck()
   const loop = startLoop(here.deps)
   here.deps.wake = loop.wake
   onTestFinished(async () => {
@@ -34,7 +36,8 @@ function looping(here: World) {
 
 /** A third of the links die just before the outage ends, the others hours after it, each at a time of its own. */
 const linkOf = (startsAt: number, nth: number) => {
-  const diesAt = startsAt / 1000 + (nth % 3 === 0 ? OUTAGE_SECONDS - 20 : 2 * HOUR + 60 * ((nth * 77) % 300))
+  const diesAt =
+    startsAt / 1000 + (nth % 3 === 0 ? OUTAGE_SECONDS - 20 : 2 * HOUR + 60 * ((nth * 77) % 300))
   return `https://host-${nth % 4}.example.net/${nth}.png?Expires=${diesAt}`
 }
 
@@ -47,9 +50,13 @@ async function backlog(here: World) {
   const picture = await png('red')
   const ids: string[] = []
   for (let n = 0; n < GENERATIONS; n++) {
-    const output = Array.from({ length: IMAGES }, (_, position) => linkOf(startsAt, n * IMAGES + position))
+    const output = Array.from({ length: IMAGES }, (_, position) =>
+      linkOf(startsAt, n * IMAGES + position),
+    )
     for (const link of output)
-      here.cdn.pages.set(link, () => (isLiving(here, link) ? Promise.resolve(picture) : Promise.reject(gone)))
+      here.cdn.pages.set(link, () =>
+        isLiving(here, link) ? Promise.resolve(picture) : Promise.reject(gone),
+      )
     ids.push(await offered(here, { output }))
   }
   return ids
@@ -71,7 +78,9 @@ it('asks a store that is away for half an hour once a second, and copies what di
 
   for (let n = 0; n < OUTAGE_SECONDS; n++) await secondPasses()
   const [images, records, gets] = [puts('sha256/'), puts('generations/'), here.cdn.gets.length]
-  const said = here.logged.filter(({ message }) => message === 'the object store does not answer').length
+  const said = here.logged.filter(
+    ({ message }) => message === 'the object store does not answer',
+  ).length
   put.mockResolvedValue()
   await secondPasses()
   await secondPasses()
@@ -88,7 +97,13 @@ it('asks a store that is away for half an hour once a second, and copies what di
   expect(copiedAtOnce).toBeGreaterThan(0)
   const copied = [...new Set(here.cdn.gets.slice(gets))].filter((link) => isLiving(here, link))
   expect(outOfOrder(copied.map(diesAt))).toBeLessThanOrEqual(SLOTS)
-  const fates = (await Promise.all(ids.map((id) => shown(here, id)))).flatMap(({ images }) => images)
-  expect(fates.filter(({ status }) => status === 'archived')).toHaveLength((GENERATIONS * IMAGES * 2) / 3)
-  expect(fates.filter(({ failure }) => failure?.code === 'not_found')).toHaveLength((GENERATIONS * IMAGES) / 3)
+  const fates = (await Promise.all(ids.map((id) => shown(here, id)))).flatMap(
+    ({ images }) => images,
+  )
+  expect(fates.filter(({ status }) => status === 'archived')).toHaveLength(
+    (GENERATIONS * IMAGES * 2) / 3,
+  )
+  expect(fates.filter(({ failure }) => failure?.code === 'not_found')).toHaveLength(
+    (GENERATIONS * IMAGES) / 3,
+  )
 }, 120_000)

@@ -100,9 +100,13 @@ async function owe(count: number) {
 }
 
 const pending = async () =>
-  (await worker.sql(`select count(*) as n from images where status <> 'archived'`))[0]?.['n'] as number
+  (await worker.sql(`select count(*) as n from images where status <> 'archived'`))[0]?.[
+    'n'
+  ] as number
 const owedRecords = async () =>
-  (await worker.sql('select count(*) as n from generations where record_due_at is not null'))[0]?.['n'] as number
+  (await worker.sql('select count(*) as n from generations where record_due_at is not null'))[0]?.[
+    'n'
+  ] as number
 
 const eachOnce = () => new Map([...hosts.gets.keys()].map((url) => [url, 1]))
 const archivedEvents = async () =>
@@ -127,7 +131,8 @@ describe(`a backlog of ${IMAGES} images`, () => {
   it('is drained by the clock alone', async () => {
     worker = await start(false)
     await owe(IMAGES)
-    for (let strikes = 0; (await pending()) > 0 && strikes < IMAGES; strikes++) await worker.strike()
+    for (let strikes = 0; (await pending()) > 0 && strikes < IMAGES; strikes++)
+      await worker.strike()
     expect(hosts.gets.size).toBe(IMAGES)
     expect(hosts.gets).toEqual(eachOnce())
     expect(await archivedEvents()).toBe(IMAGES)

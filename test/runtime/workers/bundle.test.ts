@@ -19,7 +19,15 @@ describe('what is uploaded to Cloudflare', () => {
 
   it('holds nothing of what runs on Node alone', async () => {
     const script = await readFile(bundle.script, 'utf8')
-    for (const name of ['better-sqlite3', 'undici', 'node:fs', 'node:http', 'node:net', 'sharp', '@hono/node-server'])
+    for (const name of [
+      'better-sqlite3',
+      'undici',
+      'node:fs',
+      'node:http',
+      'node:net',
+      'sharp',
+      '@hono/node-server',
+    ])
       expect(script).not.toContain(`"${name}`)
   })
 })

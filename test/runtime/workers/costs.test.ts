@@ -45,14 +45,21 @@ function metered(d1: D1Database): D1Database {
 let env: { DB: D1Database; [name: string]: unknown }
 
 beforeAll(async () => {
-  miniflare = new Miniflare({ modules: true, script: D1_WORKER, d1Databases: ['d1'], compatibilityDate: '2026-04-01' })
+  miniflare = new Miniflare({
+    modules: true,
+    script: D1_WORKER,
+    d1Databases: ['d1'],
+    compatibilityDate: '2026-04-01',
+  })
   const counted = () => {
     spent.d1Requests++
   }
   const d1 = metered(d1Over(`${(await miniflare.ready).href}d1`, counted))
   const texts = readdirSync(MIGRATIONS).filter((name) => name.endsWith('.sql'))
   for (const name of texts.toSorted()) {
-    const statements = readFileSync(join(MIGRATIONS, name), 'utf8').split('--> statement-breakpoint')
+    const statements = readFileSync(join(MIGRATIONS, name), 'utf8').split(
+      '--> statement-breakpoint',
+    )
     await d1.batch(statements.map((sql) => d1.prepare(sql)))
   }
   provider = createServer(answer)
@@ -93,7 +100,8 @@ const answer: Parameters<typeof createServer>[1] = (request, response) => {
 const LINK = 'https://uploads.example.com/2026/11/22/bench-photo-0123456789abcdef.png'
 const request = {
   model_id: 'pony_realism',
-  prompt: 'a cat sitting on a bench in a park at dawn, soft light, 85mm photograph, shallow depth of field, film grain',
+  prompt:
+    'a cat sitting on a bench in a park at dawn, soft light, 85mm photograph, shallow depth of field, film grain',
   negative_prompt: 'blurry, low quality, extra limbs, watermark, text',
   init_image: LINK,
   mask_image: LINK,
@@ -116,19 +124,31 @@ async function call(path: string, body: unknown, headers: Record<string, string>
     headers,
     body: JSON.stringify(body),
   })
-  const { status } = await worker.fetch(asked, env as never, { waitUntil: (work) => void later.push(work) })
+  const { status } = await worker.fetch(asked, env as never, {
+    waitUntil: (work) => void later.push(work),
+  })
   await Promise.all(later)
   return status
 }
 
 const submit = (n: number) =>
-  call('/v1/generations', request, { authorization: `Bearer ${TOKEN}`, 'idempotency-key': `order-${n}` })
+  call('/v1/generations', request, {
+    authorization: `Bearer ${TOKEN}`,
+    'idempotency-key': `order-${n}`,
+  })
 
 function callBack() {
   const { webhook, track_id } = submitted
   const output = [`${origin}/generations/0-${track_id}.png`]
   const proxy_links = [`${origin}/mirror/0-${track_id}.png`]
-  return call(webhook, { status: 'success', track_id, output, proxy_links, nsfw_content_detected: false, meta })
+  return call(webhook, {
+    status: 'success',
+    track_id,
+    output,
+    proxy_links,
+    nsfw_content_detected: false,
+    meta,
+  })
 }
 
 /** What `work` spends. */
@@ -139,7 +159,12 @@ async function cost(work: () => Promise<unknown>) {
 }
 
 it('costs what the README says for a generation with an output, its mirror and its record', async () => {
-  expect(await cost(() => submit(0))).toEqual({ d1Requests: 6, rowsWritten: 16, wakes: 1, objects: 0 })
+  expect(await cost(() => submit(0))).toEqual({
+    d1Requests: 6,
+    rowsWritten: 16,
+    wakes: 1,
+    objects: 0,
+  })
   expect(await cost(callBack)).toEqual({ d1Requests: 2, rowsWritten: 19, wakes: 1, objects: 0 })
   const turn = await cost(() => worker.queue({}, env as never))
   expect(turn).toMatchObject({ rowsWritten: 21, wakes: 0, objects: 3 })

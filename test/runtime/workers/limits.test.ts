@@ -59,7 +59,9 @@ const bucket: R2Bucket = {
   delete: (key) => metered(() => void objects.delete(key)),
   list: ({ prefix }) =>
     metered(() => ({
-      objects: [...objects.keys()].filter((key) => key.startsWith(prefix)).map((key) => ({ key, size: 1 })),
+      objects: [...objects.keys()]
+        .filter((key) => key.startsWith(prefix))
+        .map((key) => ({ key, size: 1 })),
       truncated: false as const,
     })),
 }
@@ -68,7 +70,8 @@ const env = () => ({
   DB: d1,
   OBJECTS: bucket,
   WAKES: {
-    send: (_: unknown, { delaySeconds }: { delaySeconds: number }) => metered(() => wakes.push(delaySeconds)),
+    send: (_: unknown, { delaySeconds }: { delaySeconds: number }) =>
+      metered(() => wakes.push(delaySeconds)),
   },
   MODELSLAB_API_KEY: 'api-key-of-the-limits',
   MODELSLAB_BASE_URL: origin,
@@ -81,13 +84,19 @@ const env = () => ({
 let d1: D1Database
 
 beforeAll(async () => {
-  miniflare = new Miniflare({ modules: true, script: D1_WORKER, d1Databases: ['d1'], compatibilityDate: '2026-04-01' })
+  miniflare = new Miniflare({
+    modules: true,
+    script: D1_WORKER,
+    d1Databases: ['d1'],
+    compatibilityDate: '2026-04-01',
+  })
   const url = `${(await miniflare.ready).href}d1`
   bare = d1Over(url, () => undefined)
   const inner = d1Over(url, () => undefined)
   d1 = {
     prepare: (sql) => meteredStatement(inner.prepare(sql)),
-    batch: (list) => meter.count(() => inner.batch(list.map((one) => bareOf.get(one) ?? one)), list.length),
+    batch: (list) =>
+      meter.count(() => inner.batch(list.map((one) => bareOf.get(one) ?? one)), list.length),
   }
   const texts = readdirSync(migrations).filter((name) => name.endsWith('.sql'))
   for (const name of texts.toSorted())
@@ -129,24 +138,37 @@ function meteredStatement(statement: Statement): Statement {
 const answer: Parameters<typeof createServer>[1] = (request, response) => {
   const { pathname } = new URL(request.url ?? '', origin)
   const hops = Number(/^\/hop(\d)/u.exec(pathname)?.[1] ?? 0)
-  if (hops > 0) response.writeHead(302, { location: pathname.replace(/\d/u, String(hops - 1)) }).end()
+  if (hops > 0)
+    response.writeHead(302, { location: pathname.replace(/\d/u, String(hops - 1)) }).end()
   else if (pathname.startsWith('/hop')) response.end(picture)
-  else if (pathname.includes('/inpaint')) response.end(JSON.stringify({ status: 'processing', id: newId(0), eta: 1 }))
+  else if (pathname.includes('/inpaint'))
+    response.end(JSON.stringify({ status: 'processing', id: newId(0), eta: 1 }))
   else
     response.end(
-      JSON.stringify({ status: 'success', id: 1, output: [`${origin}${pathname.replace('/api', '/hop0')}`] }),
+      JSON.stringify({
+        status: 'success',
+        id: 1,
+        output: [`${origin}${pathname.replace('/api', '/hop0')}`],
+      }),
     )
 }
 
 const many = 100
 const ids = (count: number) => Array.from({ length: count }, (_, n) => newId(Date.now() + n))
-const parameters = JSON.stringify({ init_image: 'https://e.com/a.png', mask_image: 'https://e.com/b.png' })
+const parameters = JSON.stringify({
+  init_image: 'https://e.com/a.png',
+  mask_image: 'https://e.com/b.png',
+})
 
 /** More of every kind of work than one turn does. */
 async function oweEverything() {
   const now = Date.now()
   const list = (values: unknown) => `json_each('${JSON.stringify(values)}')`
-  const images = ids(many).map((id) => ({ id, url: `${origin}/hop3/${id}.png`, host: new URL(origin).host }))
+  const images = ids(many).map((id) => ({
+    id,
+    url: `${origin}/hop3/${id}.png`,
+    host: new URL(origin).host,
+  }))
   const statements = [
     `insert into generations (id, status, archive_status, requested_at, provider_id) select value ->> 'id', 'succeeded', 'pending', ${now}, 'x' from ${list(images)}`,
     `insert into images (generation_id, source, position, source_url, host, expires_at, due_at, waiting) select value ->> 'id', 'output', 0, value ->> 'url', value ->> 'host', ${now + 3_600_000}, ${now}, 0 from ${list(images)}`,
@@ -174,7 +196,9 @@ async function oweEverything() {
 }
 
 const count = async (what: string) => {
-  const { results } = (await bare.prepare(`select count(*) as n from ${what}`).all()) as { results: { n: number }[] }
+  const { results } = (await bare.prepare(`select count(*) as n from ${what}`).all()) as {
+    results: { n: number }[]
+  }
   return results[0]?.n ?? 0
 }
 

@@ -34,7 +34,11 @@ const answering =
     })
 
 /** Begins an image of that length; `end` is its whole download and copy. */
-function begin({ carry }: ReturnType<typeof room>, contentLength: string | undefined, signal = never) {
+function begin(
+  { carry }: ReturnType<typeof room>,
+  contentLength: string | undefined,
+  signal = never,
+) {
   const state = { entered: false, weighed: false }
   let end: () => void = () => undefined
   const ended = new Promise<void>((resolve) => (end = resolve))
@@ -110,7 +114,9 @@ describe('the room for images in one isolate', () => {
     const here = room()
     const first = begin(here, undefined)
     await turns()
-    const passed = await here.carry(answering(undefined, 302), (get) => get(new URL('https://example.com'), never))
+    const passed = await here.carry(answering(undefined, 302), (get) =>
+      get(new URL('https://example.com'), never),
+    )
     expect(passed.status).toBe(302)
     first.end()
   })

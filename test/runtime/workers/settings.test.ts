@@ -60,7 +60,9 @@ describe('a Worker whose settings are not complete', () => {
   })
 
   it('takes numbers and truths of wrangler.toml as they stand there', async () => {
-    expect((await ask({ ...complete, LEASE_SECONDS: 90, S3_FORCE_PATH_STYLE: true }, '/livez')).status).toBe(200)
+    expect(
+      (await ask({ ...complete, LEASE_SECONDS: 90, S3_FORCE_PATH_STYLE: true }, '/livez')).status,
+    ).toBe(200)
     expect((await ask({ ...complete, LEASE_SECONDS: -1 }, '/livez')).status).toBe(503)
   })
 
@@ -69,7 +71,11 @@ describe('a Worker whose settings are not complete', () => {
     await worker.scheduled({}, here)
     await worker.queue({}, here)
     expect(lines.map((line) => (JSON.parse(line) as { message: string }).message)).toEqual(
-      expect.arrayContaining(['emptying the spool failed', 'claiming images failed', 'writing records failed']),
+      expect.arrayContaining([
+        'emptying the spool failed',
+        'claiming images failed',
+        'writing records failed',
+      ]),
     )
   })
 })

@@ -2,7 +2,15 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startSimulator, type Simulator } from '../../../src/simulator/simulator.ts'
 import { sha256 } from '../../support/world.ts'
-import { ask, isSettled, type Shown, shown, submitted, timeline, untilShown } from '../../support/process/client.ts'
+import {
+  ask,
+  isSettled,
+  type Shown,
+  shown,
+  submitted,
+  timeline,
+  untilShown,
+} from '../../support/process/client.ts'
 import { until } from '../../support/process/program.ts'
 import { serve } from '../../support/net/loopback.ts'
 import { bundled, type Bundle } from '../../support/bundle.ts'
@@ -30,7 +38,8 @@ const start = (home: Home, more: { wakes?: boolean; settings?: Record<string, st
     },
   })
 
-const webhookOf = (id: string) => simulator.until((all) => all.find(({ trackId }) => trackId === id)?.webhook, 10_000)
+const webhookOf = (id: string) =>
+  simulator.until((all) => all.find(({ trackId }) => trackId === id)?.webhook, 10_000)
 
 const success = (id: string, output = [`${simulator.outputOrigin}/nothing.png`]) => ({
   status: 'success',
@@ -43,7 +52,11 @@ const success = (id: string, output = [`${simulator.outputOrigin}/nothing.png`])
 
 async function bytes(worker: Workerd, path: string, headers: Record<string, string> = {}) {
   const response = await ask(worker, path, { headers })
-  return { status: response.status, headers: response.headers, body: new Uint8Array(await response.arrayBuffer()) }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: new Uint8Array(await response.arrayBuffer()),
+  }
 }
 
 describe('the whole story inside workerd', () => {
@@ -87,13 +100,18 @@ describe('the whole story inside workerd', () => {
       return keys.length > 0 && keys
     })
     expect(key).toMatch(new RegExp(`^generations/\\d{4}/\\d\\d/\\d\\d/${flagged.id}\\.json$`, 'u'))
-    expect(await worker.object(key ?? '')).toMatchObject({ id: flagged.id, nsfw: { verdict: 'flagged' } })
+    expect(await worker.object(key ?? '')).toMatchObject({
+      id: flagged.id,
+      nsfw: { verdict: 'flagged' },
+    })
   })
 
   it('finds a generation by its verdict', async () => {
     const { id } = await submitted(worker, { prompt: 'a meadow [nsfw=clear]' })
     await untilShown(worker, id, isSettled)
-    const found = (await (await ask(worker, '/v1/generations?nsfw=flagged')).json()) as { data: Shown[] }
+    const found = (await (await ask(worker, '/v1/generations?nsfw=flagged')).json()) as {
+      data: Shown[]
+    }
     expect(found.data.map((one) => one.id)).toEqual([flagged.id])
   })
 
@@ -106,29 +124,38 @@ describe('the whole story inside workerd', () => {
     expect(await shown(worker, id)).toMatchObject({ status: 'processing', images: [] })
   })
 
-  it.each(['away', 'slow'] as const)('keeps a callback while D1 is %s, and settles it once', async (mood) => {
-    const { id } = await submitted(worker, { prompt: 'a harbour [result=never callback=lost]' })
-    const webhook = await webhookOf(id)
-    worker.d1.mood = mood
-    const askedAt = performance.now()
-    const response = await fetch(webhook, { method: 'POST', body: JSON.stringify(success(id)) })
-    const tookMs = performance.now() - askedAt
-    worker.d1.mood = 'well'
-    expect({ status: response.status, inTime: tookMs < 2000 }).toEqual({ status: 200, inTime: true })
-    expect(await worker.keys('spool/')).toHaveLength(1)
+  it.each(['away', 'slow'] as const)(
+    'keeps a callback while D1 is %s, and settles it once',
+    async (mood) => {
+      const { id } = await submitted(worker, { prompt: 'a harbour [result=never callback=lost]' })
+      const webhook = await webhookOf(id)
+      worker.d1.mood = mood
+      const askedAt = performance.now()
+      const response = await fetch(webhook, { method: 'POST', body: JSON.stringify(success(id)) })
+      const tookMs = performance.now() - askedAt
+      worker.d1.mood = 'well'
+      expect({ status: response.status, inTime: tookMs < 2000 }).toEqual({
+        status: 200,
+        inTime: true,
+      })
+      expect(await worker.keys('spool/')).toHaveLength(1)
 
-    await until(async () => {
-      await worker.strike()
-      return (await worker.keys('spool/')).length === 0
-    })
-    expect((await shown(worker, id)).status).toBe('succeeded')
-    expect(await timeline(worker, id, 'callback')).toMatchObject([{ detail: { decision: 'accepted', count: 1 } }])
-  })
+      await until(async () => {
+        await worker.strike()
+        return (await worker.keys('spool/')).length === 0
+      })
+      expect((await shown(worker, id)).status).toBe('succeeded')
+      expect(await timeline(worker, id, 'callback')).toMatchObject([
+        { detail: { decision: 'accepted', count: 1 } },
+      ])
+    },
+  )
 
   it('logs no callback URL and no error', () => {
     expect(JSON.stringify(worker.logged)).not.toMatch(/callbacks\/[0-9a-f-]+\/[0-9a-f]{8}/u)
     const errors = worker.logged.filter(
-      ({ level, error }) => level === 'error' && !/Network connection lost|within/u.test(JSON.stringify(error)),
+      ({ level, error }) =>
+        level === 'error' && !/Network connection lost|within/u.test(JSON.stringify(error)),
     )
     expect(errors).toEqual([])
   })
@@ -150,7 +177,10 @@ describe('the clock alone, where every wake is lost', () => {
   it('archives what a callback offered', async () => {
     const { id } = await submitted(worker)
     await untilShown(worker, id, ({ status }) => status === 'succeeded')
-    expect((await shown(worker, id)).images.map(({ status }) => status)).toEqual(['pending', 'pending'])
+    expect((await shown(worker, id)).images.map(({ status }) => status)).toEqual([
+      'pending',
+      'pending',
+    ])
     await worker.strike()
     expect((await shown(worker, id)).archive_status).toBe('archived')
   })
@@ -175,9 +205,12 @@ describe('a callback that names hostile links', () => {
       response.end('secret')
     })
     const { origin } = await serve((request, response) => {
-      if (request.url === '/away') response.writeHead(302, { location: `${forbidden.origin}/a.png` }).end()
-      else if (request.url === '/zipped') response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('a'))
-      else if (request.url === '/huge') response.writeHead(200, { 'content-length': 26 * 1024 * 1024 }).write('a')
+      if (request.url === '/away')
+        response.writeHead(302, { location: `${forbidden.origin}/a.png` }).end()
+      else if (request.url === '/zipped')
+        response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync('a'))
+      else if (request.url === '/huge')
+        response.writeHead(200, { 'content-length': 26 * 1024 * 1024 }).write('a')
       else response.end('<svg xmlns="http://www.w3.org/2000/svg"/>')
     })
     const refused = {
@@ -191,16 +224,26 @@ describe('a callback that names hostile links', () => {
       [`${origin}/a.svg`]: 'not_an_image',
     }
     const home = await newHome()
-    const worker = await start(home, { wakes: false, settings: { ALLOWED_PRIVATE_ORIGINS: origin } })
+    const worker = await start(home, {
+      wakes: false,
+      settings: { ALLOWED_PRIVATE_ORIGINS: origin },
+    })
     const { id } = await submitted(worker, { prompt: 'a harbour [result=never callback=lost]' })
-    await fetch(await webhookOf(id), { method: 'POST', body: JSON.stringify(success(id, Object.keys(refused))) })
+    await fetch(await webhookOf(id), {
+      method: 'POST',
+      body: JSON.stringify(success(id, Object.keys(refused))),
+    })
 
     const attempts = await until(async () => {
       await worker.strike()
       const all = await timeline(worker, id, 'attempt')
-      return new Set(all.map(({ detail }) => detail['url'])).size === Object.keys(refused).length && all
+      return (
+        new Set(all.map(({ detail }) => detail['url'])).size === Object.keys(refused).length && all
+      )
     })
-    expect(Object.fromEntries(attempts.map(({ detail }) => [detail['url'], detail['code']]))).toEqual(refused)
+    expect(
+      Object.fromEntries(attempts.map(({ detail }) => [detail['url'], detail['code']])),
+    ).toEqual(refused)
     expect(reached).toBe(0)
     expect(await worker.keys('sha256/')).toEqual([])
     await worker.kill()

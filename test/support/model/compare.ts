@@ -7,11 +7,21 @@ import * as model from './model.ts'
 export async function compare(here: World, story: model.Story) {
   const generation = await shown(here, story.id)
   expect(seen(generation)).toEqual(expected(story))
-  const [row] = await here.db.all<{ version: number }>(sql`select version from generations where id = ${story.id}`)
+  const [row] = await here.db.all<{ version: number }>(
+    sql`select version from generations where id = ${story.id}`,
+  )
   return row?.version ?? -1
 }
 
-const seen = ({ id, status, failure, provider_id, archive_status, nsfw, images }: GenerationJson) => ({
+const seen = ({
+  id,
+  status,
+  failure,
+  provider_id,
+  archive_status,
+  nsfw,
+  images,
+}: GenerationJson) => ({
   id,
   status,
   failure: failure?.code ?? null,
@@ -49,7 +59,12 @@ export async function compareHistory(here: World, story: model.Story) {
   expect(kept.map(({ body }) => body !== null)).toEqual(kept.map((_, n) => n < 20))
   const offers = (await happened(here, story.id, 'offered')) as unknown as OfferedEvent[]
   const places = story.pictures.flatMap((one) =>
-    one.places.map(({ url }) => ({ source: one.source, position: one.position, url, contradicts: false })),
+    one.places.map(({ url }) => ({
+      source: one.source,
+      position: one.position,
+      url,
+      contradicts: false,
+    })),
   )
   const suspects = story.suspects
     .map(({ source, position, url }) => ({ source, position, url, contradicts: true }))

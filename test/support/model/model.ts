@@ -100,10 +100,12 @@ export const waits = ({ status, submission, callbacks }: Story) =>
 
 /** Whether the provider may be asked: a result is awaited, or an answer is owed. */
 export const mayBeAsked = (story: Story) =>
-  story.providerId !== null && (story.status === 'processing' || story.isFetchOwed || !hasEnded(story))
+  story.providerId !== null &&
+  (story.status === 'processing' || story.isFetchOwed || !hasEnded(story))
 
 export function heldBack(story: Story) {
-  if (story.submission === 'out' && story.status === 'requested') Object.assign(story, { submission: 'held', sent: 0 })
+  if (story.submission === 'out' && story.status === 'requested')
+    Object.assign(story, { submission: 'held', sent: 0 })
 }
 
 /** No readable answer came, or nobody lives who would have heard it. */
@@ -136,7 +138,8 @@ export function unusable(story: Story, what: Unusable) {
 /** Takes a message and returns what a callback that says so is called. */
 export function hear(story: Story, road: Road, message: Message, at: number): string {
   if (road === 'reply') story.submission = 'over'
-  if (message.says === 'success' || message.nsfw !== undefined) story.reports.push(verdictOf(message))
+  if (message.says === 'success' || message.nsfw !== undefined)
+    story.reports.push(verdictOf(message))
   if (message.says === 'failed') return hearFailure(story, road, message)
   const shows = message.outputs.length + (message.proxies ?? []).length > 0 || message.nsfw === true
   if (message.says === 'success' && (shows || story.status === 'succeeded'))
@@ -144,7 +147,8 @@ export function hear(story: Story, road: Road, message: Message, at: number): st
   return hearProcessing(story, road, message)
 }
 
-const verdictOf = ({ nsfw }: Message) => (nsfw === true ? 'flagged' : nsfw === false ? 'clear' : 'unknown')
+const verdictOf = ({ nsfw }: Message) =>
+  nsfw === true ? 'flagged' : nsfw === false ? 'clear' : 'unknown'
 
 function hearProcessing(story: Story, road: Road, { providerId }: Message) {
   if (!hasEnded(story)) story.status = 'processing'
@@ -176,7 +180,8 @@ function contradiction(story: Story, road: Road) {
 /** The owed fetch was answered; what waited for fresh links in vain is lost. */
 function answered(story: Story) {
   story.isFetchOwed = false
-  for (const picture of story.pictures) if (picture.parked) Object.assign(picture, { state: 'lost', parked: false })
+  for (const picture of story.pictures)
+    if (picture.parked) Object.assign(picture, { state: 'lost', parked: false })
 }
 
 interface Link {
@@ -222,7 +227,8 @@ function owe(story: Story) {
 }
 
 function tellsTooLittle(story: Story, message: Message) {
-  const knowsMirrors = message.proxies !== null || story.pictures.some(({ source }) => source === 'proxy')
+  const knowsMirrors =
+    message.proxies !== null || story.pictures.some(({ source }) => source === 'proxy')
   return !knowsMirrors || verdict(story).verdict === 'unknown'
 }
 
@@ -231,16 +237,24 @@ function located(story: Story, road: Road, { outputs, proxies }: Message): Link[
   const known = story.pictures.filter(({ source }) => source === 'output')
   let free = 1 + Math.max(-1, ...story.pictures.map(({ position }) => position))
   const positions = outputs.map((url, index) => {
-    const same = known.filter(({ places }) => places.some((one) => withoutQuery(one.url) === withoutQuery(url)))
+    const same = known.filter(({ places }) =>
+      places.some((one) => withoutQuery(one.url) === withoutQuery(url)),
+    )
     const [best] = same.toSorted((a, b) => likeness(b, url, index) - likeness(a, url, index))
     if (best) return best.position
-    const isAwaited = road === 'fetch' && known.some(({ parked, position }) => parked && position === index)
+    const isAwaited =
+      road === 'fetch' && known.some(({ parked, position }) => parked && position === index)
     if (known.length === 0 || isAwaited) return index
     const isConfirmed = story.suspects.some((one) => withoutQuery(one.url) === withoutQuery(url))
     return road === 'fetch' && isConfirmed ? free++ : null
   })
   return [
-    ...outputs.map((url, index) => ({ source: 'output' as const, position: positions[index] ?? null, index, url })),
+    ...outputs.map((url, index) => ({
+      source: 'output' as const,
+      position: positions[index] ?? null,
+      index,
+      url,
+    })),
     ...(proxies ?? []).map((url, index) => {
       const position = index < outputs.length ? (positions[index] ?? null) : index
       return { source: 'proxy' as const, position, index, url }
@@ -266,16 +280,27 @@ function offer(story: Story, links: Link[], at: number) {
     const first = story.suspects.find(
       (one) => one.source === source && one.position === position && one.url === url,
     )?.expiresAt
-    return [{ source, position, place: { url, expiresAt: first ?? expiryOf(url, at), exhausted: false } }]
+    return [
+      { source, position, place: { url, expiresAt: first ?? expiryOf(url, at), exhausted: false } },
+    ]
   })
-  for (const { source, position, place } of news.toSorted((a, b) => a.place.expiresAt - b.place.expiresAt)) {
+  for (const { source, position, place } of news.toSorted(
+    (a, b) => a.place.expiresAt - b.place.expiresAt,
+  )) {
     const known = story.pictures.find((one) => one.source === source && one.position === position)
     const picture = known ?? pictured(source, position)
     if (!known) story.pictures.push(picture)
     if (picture.places.some(({ url }) => url === place.url)) continue
     picture.places.push(place)
     picture.parked = false
-    if (news.some((one) => one.place.expiresAt < place.expiresAt && one.source === source && one.position === position))
+    if (
+      news.some(
+        (one) =>
+          one.place.expiresAt < place.expiresAt &&
+          one.source === source &&
+          one.position === position,
+      )
+    )
       continue
     const twin = story.pictures.find((one) => one.state === 'archived' && one.from === place.url)
     if (twin && picture.state === 'pending') archive(picture, place.url, twin.isTruncated)
@@ -304,11 +329,16 @@ function suspect(story: Story, links: Link[], at: number) {
   const before = story.suspects.length
   for (const { source, position, index, url } of links) {
     const here = { source, position: position ?? index, url }
-    const isHere = (one: typeof here) => one.source === source && one.position === here.position && one.url === url
+    const isHere = (one: typeof here) =>
+      one.source === source && one.position === here.position && one.url === url
     const stands = story.pictures.some(
-      (one) => one.source === source && one.position === position && one.places.some((place) => place.url === url),
+      (one) =>
+        one.source === source &&
+        one.position === position &&
+        one.places.some((place) => place.url === url),
     )
-    if (!stands && !story.suspects.some(isHere)) story.suspects.push({ ...here, expiresAt: expiryOf(url, at) })
+    if (!stands && !story.suspects.some(isHere))
+      story.suspects.push({ ...here, expiresAt: expiryOf(url, at) })
   }
   return story.suspects.length > before
 }
@@ -317,7 +347,9 @@ function suspect(story: Story, links: Link[], at: number) {
 export function tried(story: Story, picture: Picture, url: string, what: Downloaded, at: number) {
   const place = picture.places.find((one) => one.url === url)
   if (!place || place.exhausted || picture.state !== 'pending')
-    throw new Error(`${picture.source} ${picture.position} must not be copied from ${url}: ${JSON.stringify(picture)}`)
+    throw new Error(
+      `${picture.source} ${picture.position} must not be copied from ${url}: ${JSON.stringify(picture)}`,
+    )
   if (what === 'whole') {
     const served = story.pictures.filter(
       ({ state, places }) => state === 'pending' && places.some((one) => one.url === url),
@@ -350,12 +382,17 @@ export function retried(story: Story) {
 export function verdict({ reports }: Story) {
   const isFlagged = reports.includes('flagged')
   const isClear = reports.includes('clear')
-  return { verdict: isFlagged ? 'flagged' : isClear ? 'clear' : 'unknown', disputed: isFlagged && isClear }
+  return {
+    verdict: isFlagged ? 'flagged' : isClear ? 'clear' : 'unknown',
+    disputed: isFlagged && isClear,
+  }
 }
 
 export function archiveStatus({ pictures }: Story) {
   const positions = [...new Set(pictures.map(({ position }) => position))]
-  const fates = positions.map((position) => fateOf(pictures.filter((one) => one.position === position)))
+  const fates = positions.map((position) =>
+    fateOf(pictures.filter((one) => one.position === position)),
+  )
   if (fates.length === 0) return 'none'
   if (fates.includes('open')) return 'pending'
   if (fates.every((fate) => fate === 'kept')) return 'archived'

@@ -54,7 +54,10 @@ export async function play(steps: readonly Step[]) {
 
 /** What the model hears of each call of the ledger that was done. */
 type Heard = {
-  [Name in keyof Ledger]?: (args: Parameters<Ledger[Name]>, result: Awaited<ReturnType<Ledger[Name]>>) => void
+  [Name in keyof Ledger]?: (
+    args: Parameters<Ledger[Name]>,
+    result: Awaited<ReturnType<Ledger[Name]>>,
+  ) => void
 }
 
 class Play {
@@ -69,8 +72,11 @@ class Play {
   /** Stories that something may have happened to since they were looked at. */
   private readonly touched = new Set<string>()
   private tellings: Telling[] = []
-  private hesitating: { id: string; answer: (reply: Exclude<Reply, 'hesitates'>) => void; posted: Promise<unknown> }[] =
-    []
+  private hesitating: {
+    id: string
+    answer: (reply: Exclude<Reply, 'hesitates'>) => void
+    posted: Promise<unknown>
+  }[] = []
   private storeWorks = true
   private closedUntil = 0
   private isPosting = false
@@ -158,7 +164,9 @@ class Play {
       case 'restart':
         return this.restart()
       case 'retry':
-        await this.here.call(`/v1/generations/${this.storyAt(step.of).id}/retry`, { method: 'POST' })
+        await this.here.call(`/v1/generations/${this.storyAt(step.of).id}/retry`, {
+          method: 'POST',
+        })
     }
   }
 
@@ -187,7 +195,11 @@ class Play {
     const progress = { isAnswered: false }
     const hesitated = this.hesitating.length
     const posted = this.here
-      .call('/v1/generations', { method: 'POST', body: JSON.stringify({ ...sampleBody, prompt }), headers })
+      .call('/v1/generations', {
+        method: 'POST',
+        body: JSON.stringify({ ...sampleBody, prompt }),
+        headers,
+      })
       .finally(() => (progress.isAnswered = true))
     while (!progress.isAnswered && this.hesitating.length === hesitated) await turnOfTheLoop()
     this.isPosting = false
@@ -199,10 +211,16 @@ class Play {
     const response = await posted
     if (this.isDead) return
     const expected = winner && winner.prompt !== prompt ? 422 : 202
-    this.claim(response.status === expected, `a submission was answered ${response.status}, not ${expected}`)
+    this.claim(
+      response.status === expected,
+      `a submission was answered ${response.status}, not ${expected}`,
+    )
     if (winner && expected === 202) {
       const { id } = (await response.json()) as { id: string }
-      this.claim(id === winner.id && response.headers.get('idempotency-replayed') === 'true', 'a key was used for two')
+      this.claim(
+        id === winner.id && response.headers.get('idempotency-replayed') === 'true',
+        'a key was used for two',
+      )
     }
   }
 
@@ -216,7 +234,11 @@ class Play {
     if (reply !== 'hesitates') return Promise.resolve(this.replied(id, reply))
     if (!this.isPosting) return Promise.resolve(this.replied(id, 'lost'))
     return new Promise((resolve) => {
-      this.hesitating.push({ id, answer: (later) => resolve(this.replied(id, later)), posted: Promise.resolve() })
+      this.hesitating.push({
+        id,
+        answer: (later) => resolve(this.replied(id, later)),
+        posted: Promise.resolve(),
+      })
     })
   }
 
@@ -247,7 +269,9 @@ class Play {
     this.tellings.push({ id: story.id, road: 'fetch', message })
     if (result === 'page') return Promise.resolve(readFetch(502, '<h1>Bad Gateway</h1>', null))
     if (result === 'full')
-      return Promise.resolve(readFetch(429, '{"status":"error","message":"Rate limit exceeded."}', '30'))
+      return Promise.resolve(
+        readFetch(429, '{"status":"error","message":"Rate limit exceeded."}', '30'),
+      )
     return Promise.resolve(readFetch(200, textOf(story.id, result), null))
   }
 
@@ -278,7 +302,10 @@ class Play {
       status === (noise === 'too_large' ? 413 : 200),
       `a callback was answered ${status}: ${String(this.here.logged.at(-1)?.fields['error'])}`,
     )
-    this.claim(!this.tellings.includes(telling), `a callback was answered and not kept: ${text.slice(0, 200)}`)
+    this.claim(
+      !this.tellings.includes(telling),
+      `a callback was answered and not kept: ${text.slice(0, 200)}`,
+    )
   }
 
   private async forged(id: string) {
@@ -314,7 +341,8 @@ class Play {
     this.here.deps.ledger = this.watched(this.here.deps.ledger)
     this.hurry()
     await this.here.deps.ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, this.here.clock.now)
-    for (const id of this.stories.keys()) if (this.story(id).submission === 'out') model.unanswered(this.story(id))
+    for (const id of this.stories.keys())
+      if (this.story(id).submission === 'out') model.unanswered(this.story(id))
   }
 
   /** Nobody pulls the plug here: what is written need not reach the disk. */
@@ -346,7 +374,8 @@ class Play {
   }
 
   private note(name: string, args: unknown[], result: unknown) {
-    const heard = this.heard[name as keyof Ledger] as ((args: unknown[], result: unknown) => void) | undefined
+    const heard = this.heard[name as keyof Ledger] as
+      ((args: unknown[], result: unknown) => void) | undefined
     heard?.(args, result)
   }
 
@@ -401,7 +430,8 @@ class Play {
     const story = this.story(id)
     if (story.status !== 'requested') return
     model.heldBack(story)
-    if (full) this.closedUntil = Math.max(this.closedUntil, this.here.clock.now + FULL_SECONDS * 1000)
+    if (full)
+      this.closedUntil = Math.max(this.closedUntil, this.here.clock.now + FULL_SECONDS * 1000)
   }
 
   private noteRecovered(id: string) {
@@ -417,7 +447,9 @@ class Play {
 
   private noteSettled([{ generation }, { road, callback }]: Parameters<Ledger['settled']>) {
     const telling = this.told((one) =>
-      callback ? one.delivered?.sha256 === callback.bodySha256 : one.id === generation.id && one.road === road,
+      callback
+        ? one.delivered?.sha256 === callback.bodySha256
+        : one.id === generation.id && one.road === road,
     )
     const { message, delivered } = telling
     const story = this.story(generation.id)
@@ -434,7 +466,11 @@ class Play {
       'a repeated callback was taken for a new one',
     )
     const isRecovered = delivered.isStranger && !delivered.noise
-    story.callbacks.push({ text: delivered.text, decision: isRecovered ? 'recovered' : decision, count: 1 })
+    story.callbacks.push({
+      text: delivered.text,
+      decision: isRecovered ? 'recovered' : decision,
+      count: 1,
+    })
   }
 
   private noteTried(image: ClaimedImage, url: string, cameHome: boolean) {
@@ -443,7 +479,8 @@ class Play {
       ({ source, position }) => source === image.source && position === image.position,
     )
     const what = this.shown.get(url)
-    if (!picture || !what) throw new Error(`${image.source} ${image.position} of ${story.id} was copied from ${url}`)
+    if (!picture || !what)
+      throw new Error(`${image.source} ${image.position} of ${story.id} was copied from ${url}`)
     // Another picture's copy of the same link may have served this one meanwhile.
     if (cameHome && picture.state === 'archived') return
     model.tried(story, picture, url, what, this.here.clock.now)

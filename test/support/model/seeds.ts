@@ -20,7 +20,10 @@ export const seeds: Record<string, Step[]> = {
     submission,
     callback(success({}), success({ outputs: ['a', 'b'], proxies: ['m', 'n'] })),
   ],
-  'nor one more link to it': [submission, callback(success({}), success({ outputs: ['a?soon', 'b'] }))],
+  'nor one more link to it': [
+    submission,
+    callback(success({}), success({ outputs: ['a?soon', 'b'] })),
+  ],
   'what was suspected of a known output leaves no gap among the new ones': [
     submission,
     callback(success({}), success({ outputs: ['a?dead', 'b'] })),
@@ -38,7 +41,10 @@ export const seeds: Record<string, Step[]> = {
     submission,
     callback(success({ proxies: ['m'] })),
     pass(1),
-    callback(success({ outputs: ['a', 'a'], proxies: ['m'], n: 1 }), success({ proxies: ['b', 'm'], n: 2 })),
+    callback(
+      success({ outputs: ['a', 'a'], proxies: ['m'], n: 1 }),
+      success({ proxies: ['b', 'm'], n: 2 }),
+    ),
   ],
   'a pending mirror that turns out to be the archived output is not copied again': [
     submission,

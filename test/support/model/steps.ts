@@ -65,8 +65,22 @@ export type Step =
 
 const outputs: fc.Arbitrary<LinkName[]> = fc.oneof(
   { weight: 3, arbitrary: fc.constant<LinkName[]>(['a']) },
-  fc.constantFrom<LinkName[]>(['b'], ['a', 'b'], ['b', 'a'], ['a', 'a'], ['a', 'b', 'c'], ['a?soon'], ['a?dead']),
-  fc.constantFrom<LinkName[]>(['c'], ['a?dead', 'b?soon'], ['a?soon', 'b?dead'], [], ['a', 'a?soon']),
+  fc.constantFrom<LinkName[]>(
+    ['b'],
+    ['a', 'b'],
+    ['b', 'a'],
+    ['a', 'a'],
+    ['a', 'b', 'c'],
+    ['a?soon'],
+    ['a?dead'],
+  ),
+  fc.constantFrom<LinkName[]>(
+    ['c'],
+    ['a?dead', 'b?soon'],
+    ['a?soon', 'b?dead'],
+    [],
+    ['a', 'a?soon'],
+  ),
 )
 const proxies: fc.Arbitrary<LinkName[] | null> = fc.oneof(
   fc.constantFrom<LinkName[] | null>(null, [], ['m'], ['m', 'n']),
@@ -88,7 +102,10 @@ const other = fc.record({
   hasId: fc.boolean(),
   n: fc.nat(2),
 })
-const told: fc.Arbitrary<Told> = fc.oneof({ weight: 3, arbitrary: success }, { weight: 2, arbitrary: other })
+const told: fc.Arbitrary<Told> = fc.oneof(
+  { weight: 3, arbitrary: success },
+  { weight: 2, arbitrary: other },
+)
 const body: fc.Arbitrary<Body> = fc.oneof(
   { weight: 9, arbitrary: told },
   fc.record({ noise: fc.constantFrom(...NOISES), n: fc.nat(1) }),
@@ -102,7 +119,10 @@ const reply: fc.Arbitrary<Reply> = fc.oneof(
 const of = fc.nat(2)
 /** Most steps are survived. */
 const dies = fc.option(
-  fc.record({ at: fc.constantFrom(...DEATHS), when: fc.constantFrom('before' as const, 'after' as const) }),
+  fc.record({
+    at: fc.constantFrom(...DEATHS),
+    when: fc.constantFrom('before' as const, 'after' as const),
+  }),
   { freq: 6, nil: undefined },
 )
 const seconds = fc.constantFrom(0, 1, 12, 40, 700, 3700, 90_000, -5, -4000)
@@ -136,7 +156,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('knows' as const),
       of,
-      result: fc.oneof({ weight: 5, arbitrary: told }, fc.constantFrom('page' as const, 'full' as const)),
+      result: fc.oneof(
+        { weight: 5, arbitrary: told },
+        fc.constantFrom('page' as const, 'full' as const),
+      ),
     }),
   },
   {
@@ -150,7 +173,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('store' as const), works: fc.boolean() }) },
   {
     weight: 9,
-    arbitrary: fc.record({ do: fc.constant('pass' as const), seconds, turns: fc.integer({ min: 1, max: 4 }), dies }),
+    arbitrary: fc.record({
+      do: fc.constant('pass' as const),
+      seconds,
+      turns: fc.integer({ min: 1, max: 4 }),
+      dies,
+    }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('retry' as const), of, dies }) },
@@ -172,5 +200,8 @@ export const story: fc.Arbitrary<Step[]> = fc
 export const reordered = fc
   .uniqueArray(told, { minLength: 2, maxLength: 5, selector: (one) => JSON.stringify(one) })
   .chain((all) =>
-    fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length, maxLength: all.length })),
+    fc.tuple(
+      fc.constant(all),
+      fc.shuffledSubarray(all, { minLength: all.length, maxLength: all.length }),
+    ),
   )

@@ -9,7 +9,14 @@ import type { Body, LinkName, Page, Reply, Told } from './steps.ts'
 const MEBIBYTE = 1024 * 1024
 export const FULL_SECONDS = 30
 
-export const PROCESSING: Told = { says: 'processing', outputs: [], proxies: null, nsfw: undefined, hasId: true, n: 0 }
+export const PROCESSING: Told = {
+  says: 'processing',
+  outputs: [],
+  proxies: null,
+  nsfw: undefined,
+  hasId: true,
+  n: 0,
+}
 export const FAILED: Told = { ...PROCESSING, says: 'failed' }
 
 /** Whether a fetch that says so ends all asking. */
@@ -61,7 +68,13 @@ export function noiseOf({ noise, n }: Exclude<Body, Told>, id: string) {
   if (noise === 'unreadable') return `<h1>${n}</h1>`
   if (noise === 'too_large') return String(n).repeat(MEBIBYTE + 1)
   const output = ['https://elsewhere.example.com/x.png']
-  return JSON.stringify({ status: 'success', track_id: `not ${id}`, output, nsfw_content_detected: true, n })
+  return JSON.stringify({
+    status: 'success',
+    track_id: `not ${id}`,
+    output,
+    nsfw_content_detected: true,
+    n,
+  })
 }
 
 /** How a submission is answered without a word that is of the generation. */
@@ -71,9 +84,18 @@ export function answerOf(reply: Exclude<Reply, Told | 'hesitates'>): Answer {
     case 'full':
       return readReply(429, '', String(FULL_SECONDS))
     case 'limited':
-      return readReply(200, JSON.stringify({ status: 'error', message, retry_after: FULL_SECONDS }), null)
+      return readReply(
+        200,
+        JSON.stringify({ status: 'error', message, retry_after: FULL_SECONDS }),
+        null,
+      )
     case 'not there':
-      return { status: 'held', retryAfterSeconds: null, full: false, reason: 'connect ECONNREFUSED' }
+      return {
+        status: 'held',
+        retryAfterSeconds: null,
+        full: false,
+        reason: 'connect ECONNREFUSED',
+      }
     case 'lost':
       return { status: 'unreadable', reason: 'The operation was aborted due to timeout' }
     case 'page':

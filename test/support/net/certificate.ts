@@ -12,7 +12,10 @@ export function certificateFor(hostname: string) {
     sequence(utcTime('200101000000Z'), utcTime('491231235959Z')),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
-    der(0xa3, sequence(sequence(OID_ALT_NAME, der(0x04, sequence(der(0x82, Buffer.from(hostname))))))),
+    der(
+      0xa3,
+      sequence(sequence(OID_ALT_NAME, der(0x04, sequence(der(0x82, Buffer.from(hostname)))))),
+    ),
   )
   const signature = der(0x03, Buffer.from([0]), sign('sha256', toBeSigned, privateKey))
   const certificate = sequence(toBeSigned, ECDSA_WITH_SHA256, signature).toString('base64')

@@ -26,13 +26,21 @@ export function fetched(url: string, changes: Partial<DownloadPolicy> = {}) {
 
 export function loopbackGet(allowed: string[], addresses: string[] = []) {
   const resolve = () => Promise.resolve(addresses)
-  const get = publicGet({ allowedPrivateOrigins: new Set(allowed), resolve, connectionsPerOrigin: 1 })
+  const get = publicGet({
+    allowedPrivateOrigins: new Set(allowed),
+    resolve,
+    connectionsPerOrigin: 1,
+  })
   onTestFinished(() => get.close())
   return get
 }
 
 /** A Get for what cannot be asked of loopback, which counts what is taken from it. */
-export function answering(answer: { status: number; headers?: Record<string, string>; chunks: Uint8Array[] }) {
+export function answering(answer: {
+  status: number
+  headers?: Record<string, string>
+  chunks: Uint8Array[]
+}) {
   let read = 0
   let isDiscarded = false
   async function* body() {

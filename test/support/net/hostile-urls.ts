@@ -1,5 +1,9 @@
 /** A name, a URL that no download may ask for, and the code of its refusal. */
-export type Hostile = readonly [attack: string, url: string, code: 'refused_url' | 'refused_address']
+export type Hostile = readonly [
+  attack: string,
+  url: string,
+  code: 'refused_url' | 'refused_address',
+]
 
 const refusedUrls = {
   'a local file': 'file:///etc/passwd',
@@ -138,5 +142,9 @@ export const HOSTILE_URLS: Hostile[] = [
     `https://${host}/`,
     'refused_address',
   ]),
-  ...Object.entries(PRIVATE_HOSTS).map(([attack, host]): Hostile => [attack, `https://${host}/`, 'refused_address']),
+  ...Object.entries(PRIVATE_HOSTS).map(([attack, host]): Hostile => [
+    attack,
+    `https://${host}/`,
+    'refused_address',
+  ]),
 ]

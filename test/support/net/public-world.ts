@@ -24,7 +24,13 @@ export function publicWorld(ports: Record<string, number>): string[] {
   return dialled
 }
 
-function whereTo({ host = '', lookup }: TcpNetConnectOpts, answer: (error: Error | null, address: string) => void) {
+function whereTo(
+  { host = '', lookup }: TcpNetConnectOpts,
+  answer: (error: Error | null, address: string) => void,
+) {
   if (net.isIP(host) !== 0) queueMicrotask(() => answer(null, host))
-  else lookup?.(host, { all: false }, (error, address) => answer(error, typeof address === 'string' ? address : ''))
+  else
+    lookup?.(host, { all: false }, (error, address) =>
+      answer(error, typeof address === 'string' ? address : ''),
+    )
 }

@@ -23,7 +23,10 @@ export interface Bench {
   launch: (settings: Settings) => Promise<Program>
   start: (settings: Settings) => Promise<Program>
   /** All three: a home, a provider that follows `script`, and the service between them. */
-  service: (script?: Script, settings?: Settings) => Promise<{ here: Home; provider: StandIn; program: Program }>
+  service: (
+    script?: Script,
+    settings?: Settings,
+  ) => Promise<{ here: Home; provider: StandIn; program: Program }>
   after: (undo: () => Promise<void> | void) => void
 }
 

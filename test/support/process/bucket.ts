@@ -1,4 +1,9 @@
-import { DeleteObjectCommand, GetObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  paginateListObjectsV2,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import Database from 'better-sqlite3'
 import type { Radosgw } from '../radosgw.ts'
 import type { Settings } from './program.ts'
@@ -28,19 +33,27 @@ export class Bucket {
   /** Every picture's key, and the SHA-256 of what is really there. */
   async pictures(): Promise<Map<string, string>> {
     const keys = await this.keys('sha256/')
-    return new Map(await Promise.all(keys.map(async (key) => [key, sha256(await this.read(key))] as const)))
+    return new Map(
+      await Promise.all(keys.map(async (key) => [key, sha256(await this.read(key))] as const)),
+    )
   }
 
   async keys(prefix: string) {
-    const pages = paginateListObjectsV2({ client: this.client }, { Bucket: this.name, Prefix: prefix })
+    const pages = paginateListObjectsV2(
+      { client: this.client },
+      { Bucket: this.name, Prefix: prefix },
+    )
     const keys = []
-    for await (const { Contents = [] } of pages) keys.push(...Contents.flatMap(({ Key }) => Key ?? []))
+    for await (const { Contents = [] } of pages)
+      keys.push(...Contents.flatMap(({ Key }) => Key ?? []))
     return keys
   }
 
   async empty() {
     const keys = await this.keys('')
-    await Promise.all(keys.map((key) => this.client.send(new DeleteObjectCommand({ Bucket: this.name, Key: key }))))
+    await Promise.all(
+      keys.map((key) => this.client.send(new DeleteObjectCommand({ Bucket: this.name, Key: key }))),
+    )
   }
 
   async read(key: string): Promise<Uint8Array> {
@@ -58,7 +71,10 @@ export class Bucket {
 export function picturesInLedger(path: string): Map<string, string> {
   const ledger = new Database(path, { readonly: true })
   try {
-    const rows = ledger.prepare("select object_key, sha256 from images where status = 'archived'").raw().all()
+    const rows = ledger
+      .prepare("select object_key, sha256 from images where status = 'archived'")
+      .raw()
+      .all()
     return new Map(rows as [string, string][])
   } finally {
     ledger.close()

@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
@@ -45,12 +55,18 @@ export async function builtCli(...breaks: Break[]) {
 function broken(sources: Source[], { file, from, to }: Break): Source[] {
   const parts = sources.find(({ name }) => name === file)?.text.split(from) ?? []
   if (parts.length !== 2) throw new Error(`${file} does not have it exactly once: ${from}`)
-  return sources.map((source) => (source.name === file ? { name: file, text: parts.join(to) } : source))
+  return sources.map((source) =>
+    source.name === file ? { name: file, text: parts.join(to) } : source,
+  )
 }
 
 async function readSources(folder: string): Promise<Source[]> {
-  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.ts')).toSorted()
-  return Promise.all(names.map(async (name) => ({ name, text: await readFile(join(folder, name), 'utf8') })))
+  const names = (await readdir(folder, { recursive: true }))
+    .filter((name) => name.endsWith('.ts'))
+    .toSorted()
+  return Promise.all(
+    names.map(async (name) => ({ name, text: await readFile(join(folder, name), 'utf8') })),
+  )
 }
 
 async function build(sources: Source[], folder: string) {
@@ -74,6 +90,7 @@ async function removeStale() {
   for (const name of await readdir(CACHE)) {
     const path = join(CACHE, name)
     const stats = await stat(path).catch(() => null)
-    if (stats && stats.mtimeMs < Date.now() - STALE_MS) await rm(path, { recursive: true, force: true })
+    if (stats && stats.mtimeMs < Date.now() - STALE_MS)
+      await rm(path, { recursive: true, force: true })
   }
 }

@@ -31,7 +31,11 @@ export const ask = (
   program: Pick<Program, 'url'>,
   path: string,
   init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
-) => fetch(program.url + path, { ...init, headers: { authorization: `Bearer ${TOKEN}`, ...init.headers } })
+) =>
+  fetch(program.url + path, {
+    ...init,
+    headers: { authorization: `Bearer ${TOKEN}`, ...init.headers },
+  })
 
 export const inpaint = (more: Record<string, unknown> = {}) => ({
   model_id: 'pony_realism',
@@ -41,7 +45,11 @@ export const inpaint = (more: Record<string, unknown> = {}) => ({
   ...more,
 })
 
-export const post = (program: Pick<Program, 'url'>, body: unknown, headers: Record<string, string> = {}) =>
+export const post = (
+  program: Pick<Program, 'url'>,
+  body: unknown,
+  headers: Record<string, string> = {},
+) =>
   ask(program, '/v1/generations', {
     method: 'POST',
     body: JSON.stringify(body),
@@ -49,7 +57,10 @@ export const post = (program: Pick<Program, 'url'>, body: unknown, headers: Reco
   })
 
 /** Submits, and returns what the 202 says. */
-export async function submitted(program: Pick<Program, 'url'>, more: Record<string, unknown> = {}): Promise<Shown> {
+export async function submitted(
+  program: Pick<Program, 'url'>,
+  more: Record<string, unknown> = {},
+): Promise<Shown> {
   const response = await post(program, inpaint(more))
   if (response.status !== 202) throw new Error(`${response.status}: ${await response.text()}`)
   return (await response.json()) as Shown
@@ -61,14 +72,22 @@ export async function shown(program: Pick<Program, 'url'>, id: string): Promise<
   return (await response.json()) as Shown
 }
 
-export async function timeline(program: Pick<Program, 'url'>, id: string, event?: string): Promise<TimelineEntry[]> {
+export async function timeline(
+  program: Pick<Program, 'url'>,
+  id: string,
+  event?: string,
+): Promise<TimelineEntry[]> {
   const response = await ask(program, `/v1/generations/${id}/timeline`)
   const { data } = (await response.json()) as { data: TimelineEntry[] }
   return event === undefined ? data : data.filter((entry) => entry.event === event)
 }
 
 /** Resolves with the generation once `condition` holds. */
-export const untilShown = (program: Pick<Program, 'url'>, id: string, condition: (generation: Shown) => boolean) =>
+export const untilShown = (
+  program: Pick<Program, 'url'>,
+  id: string,
+  condition: (generation: Shown) => boolean,
+) =>
   until(async () => {
     const generation = await shown(program, id)
     return condition(generation) && generation
@@ -76,12 +95,24 @@ export const untilShown = (program: Pick<Program, 'url'>, id: string, condition:
 
 export const isArchived = ({ archive_status }: Shown) => archive_status === 'archived'
 /** Output and mirrors: nothing is left to do. */
-export const isSettled = ({ images }: Shown) => images.length > 0 && images.every(({ status }) => status !== 'pending')
+export const isSettled = ({ images }: Shown) =>
+  images.length > 0 && images.every(({ status }) => status !== 'pending')
 
 /** The bytes of an image by both ways to them: the image door, and the file of its object. */
-export async function bothCopies(program: Pick<Program, 'url'>, { objects }: Home, generation: Shown, n = 0) {
+export async function bothCopies(
+  program: Pick<Program, 'url'>,
+  { objects }: Home,
+  generation: Shown,
+  n = 0,
+) {
   const image = generation.images[n]
   if (!image?.object_key) throw new Error(`image ${n} has no object`)
-  const door = await ask(program, `/v1/generations/${generation.id}/images/${image.position}?source=${image.source}`)
-  return { door: Buffer.from(await door.arrayBuffer()), file: await readFile(join(objects, image.object_key)) }
+  const door = await ask(
+    program,
+    `/v1/generations/${generation.id}/images/${image.position}?source=${image.source}`,
+  )
+  return {
+    door: Buffer.from(await door.arrayBuffer()),
+    file: await readFile(join(objects, image.object_key)),
+  }
 }

@@ -9,7 +9,9 @@ const error = (status: number, code: string): Manner => {
   return (incoming, outgoing) => {
     incoming.resume().once('end', () => {
       outgoing.writeHead(status, { 'content-type': 'application/xml' })
-      outgoing.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`)
+      outgoing.end(
+        `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`,
+      )
     })
   }
 }
@@ -19,7 +21,8 @@ export const MANNERS = {
   'answers 500': error(500, 'InternalError'),
   'answers 503 SlowDown': error(503, 'SlowDown'),
   'never answers': (incoming) => incoming.resume(),
-  'cuts the connection half way': (incoming) => incoming.once('data', () => incoming.socket.destroy()),
+  'cuts the connection half way': (incoming) =>
+    incoming.once('data', () => incoming.socket.destroy()),
   'cuts its own answer': (incoming, outgoing) => {
     incoming.resume().once('end', () => {
       outgoing.writeHead(200, { 'content-length': 900 })
@@ -59,10 +62,14 @@ export class Front {
 
   private pass(incoming: IncomingMessage, outgoing: ServerResponse) {
     const { method, url, headers } = incoming
-    const passed = request(new URL(url ?? '/', this.behind.endpoint), { method, headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...this.spoiled(answer) })
-      answer.pipe(outgoing)
-    })
+    const passed = request(
+      new URL(url ?? '/', this.behind.endpoint),
+      { method, headers },
+      (answer) => {
+        outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...this.spoiled(answer) })
+        answer.pipe(outgoing)
+      },
+    )
     passed.on('error', () => outgoing.destroy())
     incoming.pipe(passed)
   }

@@ -55,8 +55,12 @@ export async function hostileHost(
   const sent = new Map<string, number>()
   const server = createServer((request, response) => {
     const path = request.url ?? ''
-    response.on('close', () => sent.set(path, Math.max(sent.get(path) ?? 0, request.socket.bytesWritten)))
-    const location = path.startsWith('/to/') ? Buffer.from(path.slice(4), 'base64url').toString() : undefined
+    response.on('close', () =>
+      sent.set(path, Math.max(sent.get(path) ?? 0, request.socket.bytesWritten)),
+    )
+    const location = path.startsWith('/to/')
+      ? Buffer.from(path.slice(4), 'base64url').toString()
+      : undefined
     if (location !== undefined) response.writeHead(302, { location }).end()
     else (answers[path.slice(1)] ?? notFound)(request, response)
   })
@@ -70,7 +74,8 @@ export async function hostileHost(
 }
 
 /** The URL on `origin` that leads to `target`. */
-export const leadingTo = (origin: string, target: string) => `${origin}/to/${Buffer.from(target).toString('base64url')}`
+export const leadingTo = (origin: string, target: string) =>
+  `${origin}/to/${Buffer.from(target).toString('base64url')}`
 
 const notFound: RequestListener = (_, response) => void response.writeHead(404).end()
 
@@ -103,9 +108,13 @@ function trickle(response: ServerResponse) {
 
 /** Every body that a stranger may send, and what becomes of its image: the code of its loss, or how it is kept. */
 export const BODIES: Record<string, { answer: RequestListener; becomes: string }> = {
-  'a gigabyte in chunks': { answer: (_, response) => pour(response, GIGABYTE), becomes: 'too_large' },
+  'a gigabyte in chunks': {
+    answer: (_, response) => pour(response, GIGABYTE),
+    becomes: 'too_large',
+  },
   'a gigabyte that is declared': {
-    answer: (_, response) => pour(response.writeHead(200, { 'content-length': GIGABYTE }), GIGABYTE),
+    answer: (_, response) =>
+      pour(response.writeHead(200, { 'content-length': GIGABYTE }), GIGABYTE),
     becomes: 'too_large',
   },
   'a gigabyte until the end of the connection': {
@@ -117,19 +126,43 @@ export const BODIES: Record<string, { answer: RequestListener; becomes: string }
   },
   gzip: { answer: with200({ 'content-encoding': 'gzip' }, gzipSync(PNG)), becomes: 'not_an_image' },
   'a bomb': {
-    answer: with200({ 'content-encoding': 'gzip', 'content-type': 'image/png' }, gzipSync(Buffer.alloc(50_000_000))),
+    answer: with200(
+      { 'content-encoding': 'gzip', 'content-type': 'image/png' },
+      gzipSync(Buffer.alloc(50_000_000)),
+    ),
     becomes: 'not_an_image',
   },
   'gzip that is not mentioned': { answer: with200({}, gzipSync(PNG)), becomes: 'not_an_image' },
-  'one byte a second': { answer: (_, response) => trickle(response.writeHead(200)), becomes: 'timeout' },
+  'one byte a second': {
+    answer: (_, response) => trickle(response.writeHead(200)),
+    becomes: 'timeout',
+  },
   'no answer': { answer: () => undefined, becomes: 'timeout' },
-  'headers of 64 KiB': { answer: with200({ 'x-a': 'a'.repeat(65_536) }, PNG), becomes: 'unreachable' },
-  'no content': { answer: (_, response) => void response.writeHead(204).end(), becomes: 'unreachable' },
-  'a part': { answer: (_, response) => void response.writeHead(206).end(PNG), becomes: 'unreachable' },
-  'a broken server': { answer: (_, response) => void response.writeHead(500).end(PNG), becomes: 'unreachable' },
-  'a picture that is missing': { answer: (_, response) => void response.writeHead(404).end(PNG), becomes: 'not_found' },
+  'headers of 64 KiB': {
+    answer: with200({ 'x-a': 'a'.repeat(65_536) }, PNG),
+    becomes: 'unreachable',
+  },
+  'no content': {
+    answer: (_, response) => void response.writeHead(204).end(),
+    becomes: 'unreachable',
+  },
+  'a part': {
+    answer: (_, response) => void response.writeHead(206).end(PNG),
+    becomes: 'unreachable',
+  },
+  'a broken server': {
+    answer: (_, response) => void response.writeHead(500).end(PNG),
+    becomes: 'unreachable',
+  },
+  'a picture that is missing': {
+    answer: (_, response) => void response.writeHead(404).end(PNG),
+    becomes: 'not_found',
+  },
   nothing: { answer: with200({}, ''), becomes: 'not_an_image' },
-  'a web page called PNG': { answer: with200({ 'content-type': 'image/png' }, '<html>'), becomes: 'not_an_image' },
+  'a web page called PNG': {
+    answer: with200({ 'content-type': 'image/png' }, '<html>'),
+    becomes: 'not_an_image',
+  },
   'SVG called PNG': {
     answer: with200({ 'content-type': 'image/png' }, '<svg onload="alert(1)"/>'),
     becomes: 'not_an_image',
@@ -138,8 +171,14 @@ export const BODIES: Record<string, { answer: RequestListener; becomes: string }
     answer: with200({ 'content-type': 'image/png' }, '\x7fELF\x02\x01\x01'),
     becomes: 'not_an_image',
   },
-  'a PNG called a web page': { answer: with200({ 'content-type': 'text/html' }, PNG), becomes: 'archived' },
-  'a PNG that is cut short': { answer: with200({}, PNG.subarray(0, -10)), becomes: 'archived, truncated' },
+  'a PNG called a web page': {
+    answer: with200({ 'content-type': 'text/html' }, PNG),
+    becomes: 'archived',
+  },
+  'a PNG that is cut short': {
+    answer: with200({}, PNG.subarray(0, -10)),
+    becomes: 'archived, truncated',
+  },
   'a PNG shorter than it declares': {
     answer: (_, response) => {
       response.writeHead(200, { 'content-length': PNG.length + 100 })

@@ -5,7 +5,10 @@ import type { S3Server } from './bucket.ts'
 import { sha256 } from './stand-in.ts'
 
 /** What such a server says to `If-None-Match`; undefined: it stores. */
-export type Condition = (key: string, isThere: boolean) => { status: number; code: string } | undefined
+export type Condition = (
+  key: string,
+  isThere: boolean,
+) => { status: number; code: string } | undefined
 
 /** Knows no conditional write at all. */
 export const refuses: Condition = () => ({ status: 501, code: 'NotImplemented' })
@@ -58,8 +61,15 @@ export class Shelf implements S3Server {
     else this.show(key, method, response)
   }
 
-  private put(key: string, bytes: Buffer, headers: IncomingMessage['headers'], response: ServerResponse) {
-    const refused = headers['if-none-match'] ? this.condition(key, this.objects.has(key)) : undefined
+  private put(
+    key: string,
+    bytes: Buffer,
+    headers: IncomingMessage['headers'],
+    response: ServerResponse,
+  ) {
+    const refused = headers['if-none-match']
+      ? this.condition(key, this.objects.has(key))
+      : undefined
     if (refused) {
       refuse(response, refused.status, refused.code)
       return
@@ -78,19 +88,29 @@ export class Shelf implements S3Server {
       refuse(response, 404, 'NoSuchKey')
       return
     }
-    response.writeHead(200, { 'content-type': found.type, 'content-length': found.bytes.byteLength })
+    response.writeHead(200, {
+      'content-type': found.type,
+      'content-length': found.bytes.byteLength,
+    })
     response.end(method === 'HEAD' ? undefined : found.bytes)
   }
 
   private list(prefix: string, response: ServerResponse) {
     const contents = [...this.objects]
       .filter(([key]) => key.startsWith(prefix))
-      .map(([key, { bytes }]) => `<Contents><Key>${key}</Key><Size>${bytes.byteLength}</Size></Contents>`)
+      .map(
+        ([key, { bytes }]) =>
+          `<Contents><Key>${key}</Key><Size>${bytes.byteLength}</Size></Contents>`,
+      )
     response.writeHead(200, { 'content-type': 'application/xml' })
-    response.end(`<ListBucketResult><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`)
+    response.end(
+      `<ListBucketResult><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`,
+    )
   }
 }
 
 function refuse(response: ServerResponse, status: number, code: string) {
-  response.writeHead(status, { 'content-type': 'application/xml' }).end(`<Error><Code>${code}</Code></Error>`)
+  response
+    .writeHead(status, { 'content-type': 'application/xml' })
+    .end(`<Error><Code>${code}</Code></Error>`)
 }

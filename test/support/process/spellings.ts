@@ -4,7 +4,10 @@ const each = (secret: string, write: (hex: string, code: number) => string) =>
 /** The digits that are a secret's alone, wherever it begins among groups of three bytes. */
 function inBase64(secret: string, before: number) {
   const digits = Buffer.from('x'.repeat(before) + secret).toString('base64')
-  return digits.slice(before === 0 ? 0 : before + 1, Math.floor(((before + Buffer.byteLength(secret)) * 8) / 6))
+  return digits.slice(
+    before === 0 ? 0 : before + 1,
+    Math.floor(((before + Buffer.byteLength(secret)) * 8) / 6),
+  )
 }
 
 const WAYS: Record<string, (secret: string) => string> = {
@@ -13,7 +16,8 @@ const WAYS: Record<string, (secret: string) => string> = {
   'in JSON': (secret) => JSON.stringify(secret).slice(1, -1),
   'in JSON with escaped slashes': (secret) => secret.replaceAll('/', '\\/'),
   'in JSON as code units': (secret) => each(secret, (hex) => `\\u00${hex}`),
-  'in JSON as code units, in capitals': (secret) => each(secret, (hex) => `\\u00${hex.toUpperCase()}`),
+  'in JSON as code units, in capitals': (secret) =>
+    each(secret, (hex) => `\\u00${hex.toUpperCase()}`),
   'in JSON inside of JSON as code units': (secret) => each(secret, (hex) => `\\\\u00${hex}`),
   'in a URL': encodeURIComponent,
   'in a URL, percent signs in small letters': (secret) =>
@@ -36,11 +40,18 @@ export const spelled = (secret: string): [way: string, text: string][] =>
   Object.entries(WAYS).map(([way, write]) => [way, write(secret)])
 
 /** Which of `secrets` stand in which of `places`, and how they are written there. */
-export function searched(places: Record<string, Uint8Array | string>, secrets: Record<string, string>) {
-  const texts = Object.entries(places).map(([place, bytes]) => [place, Buffer.from(bytes).toString('latin1')] as const)
+export function searched(
+  places: Record<string, Uint8Array | string>,
+  secrets: Record<string, string>,
+) {
+  const texts = Object.entries(places).map(
+    ([place, bytes]) => [place, Buffer.from(bytes).toString('latin1')] as const,
+  )
   return Object.entries(secrets).flatMap(([name, secret]) =>
     spelled(secret).flatMap(([way, text]) =>
-      texts.filter(([, bytes]) => bytes.includes(text)).map(([place]) => `${name} ${way} in ${place}`),
+      texts
+        .filter(([, bytes]) => bytes.includes(text))
+        .map(([place]) => `${name} ${way} in ${place}`),
     ),
   )
 }

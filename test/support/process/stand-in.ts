@@ -40,7 +40,8 @@ export interface Delivery {
   retryAfter: string | null
 }
 
-export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex')
+export const sha256 = (bytes: Uint8Array | string) =>
+  createHash('sha256').update(bytes).digest('hex')
 
 /** The usual story: accepted, and done a moment later. */
 export const usual: Script = async (job, answer, provider) => {
@@ -124,7 +125,9 @@ export class StandIn {
       track_id: job.trackId,
       generationTime: 1.5,
       output: job.paths.map((path) => this.origin(0) + path),
-      proxy_links: Object.fromEntries(job.paths.map((path, n) => [String(n), this.origin(1) + path])),
+      proxy_links: Object.fromEntries(
+        job.paths.map((path, n) => [String(n), this.origin(1) + path]),
+      ),
       nsfw_content_detected: false,
       meta: { ...job.body, key: undefined, seed: 4139316548 },
     }
@@ -145,7 +148,10 @@ export class StandIn {
   }
 
   /** One delivery to a webhook. */
-  async call({ trackId, webhook }: Pick<Job, 'trackId' | 'webhook'>, body: unknown): Promise<Delivery> {
+  async call(
+    { trackId, webhook }: Pick<Job, 'trackId' | 'webhook'>,
+    body: unknown,
+  ): Promise<Delivery> {
     const text = typeof body === 'string' ? body : JSON.stringify(body)
     const answered = await post(webhook, text)
     const delivery = { at: Date.now(), trackId, sha256: sha256(text), ...answered }
@@ -210,7 +216,9 @@ export class StandIn {
 
   private async serveImage(host: number, request: IncomingMessage, response: ServerResponse) {
     const path = request.url ?? ''
-    const bytes = this.submissions.flatMap(({ paths, pictures }) => pictures[paths.indexOf(path)] ?? [])[0]
+    const bytes = this.submissions.flatMap(
+      ({ paths, pictures }) => pictures[paths.indexOf(path)] ?? [],
+    )[0]
     const status = bytes && !this.isMissing(this.origin(host) + path) ? 200 : 404
     this.gets.push({ at: Date.now(), url: this.origin(host) + path, status })
     await delay(this.imageDelayMs)
@@ -238,7 +246,11 @@ async function textOf(request: IncomingMessage) {
 
 async function post(url: string, body: string) {
   try {
-    const response = await fetch(url, { method: 'POST', body, headers: { 'content-type': 'text/plain' } })
+    const response = await fetch(url, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'text/plain' },
+    })
     await response.arrayBuffer()
     return { status: response.status, retryAfter: response.headers.get('retry-after') }
   } catch {

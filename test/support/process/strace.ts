@@ -13,17 +13,43 @@ export interface Call {
   ended: number
 }
 
-const TRACED = ['read', 'write', 'writev', 'sendto', 'sendmsg', 'pwrite64', 'pwritev', 'fsync', 'fdatasync']
+const TRACED = [
+  'read',
+  'write',
+  'writev',
+  'sendto',
+  'sendmsg',
+  'pwrite64',
+  'pwritev',
+  'fsync',
+  'fdatasync',
+]
 
 /** The calls of a process from now until `stop`. Null, said aloud, where it may not be watched; with `CI=true` that throws. */
 export async function watchCalls(pid: number, log: string) {
   // Longer than a page of the database.
-  const options = ['-f', '-y', '-qq', '-s', '8192', '-e', `trace=${TRACED.join(',')}`, '-o', log, '-p', String(pid)]
+  const options = [
+    '-f',
+    '-y',
+    '-qq',
+    '-s',
+    '8192',
+    '-e',
+    `trace=${TRACED.join(',')}`,
+    '-o',
+    log,
+    '-p',
+    String(pid),
+  ]
   const strace = spawn('strace', options, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   strace.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  const ended = new Promise<void>((resolve) => strace.once('close', () => resolve()).once('error', () => resolve()))
-  await until(async () => (await isTraced(pid)) || strace.exitCode !== null || strace.pid === undefined)
+  const ended = new Promise<void>((resolve) =>
+    strace.once('close', () => resolve()).once('error', () => resolve()),
+  )
+  await until(
+    async () => (await isTraced(pid)) || strace.exitCode !== null || strace.pid === undefined,
+  )
   if (!(await isTraced(pid))) return notPermitted(said)
   return {
     stop: async () => {
@@ -62,7 +88,8 @@ export function callsIn(log: string): Call[] {
       const [, thread = '', name = '', on = '', rest = ''] = begun
       const call = { name, on, text: rest, began: line, ended: line }
       calls.push(call)
-      if (rest.endsWith('<unfinished ...>')) unfinished.set(thread, Object.assign(call, { ended: Infinity }))
+      if (rest.endsWith('<unfinished ...>'))
+        unfinished.set(thread, Object.assign(call, { ended: Infinity }))
     }
   }
   return calls
