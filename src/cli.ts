@@ -32,7 +32,10 @@ const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-/** Lines of the log. Those of one turn of the event loop are one write: each is a call of the system. */
+/**
+ * Lines of the log. Those of one turn of the event loop are one write: each is a call of the
+ * system.
+ */
 function logLines() {
   // Whoever reads the log may go away (EPIPE). Callbacks are taken all the same.
   process.stderr.on('error', () => {})
@@ -94,7 +97,10 @@ async function serve(): Promise<number> {
   }
 }
 
-/** A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at once. */
+/**
+ * A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at
+ * once.
+ */
 async function look(
   command: string,
   argv: string[],

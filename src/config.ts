@@ -9,7 +9,9 @@ export type Scope = (typeof SCOPES)[number]
 export interface Token {
   name: string
   scopes: readonly Scope[]
-  /** Lower-case hex of the token's SHA-256, or the token itself where the setting has it in clear. */
+  /**
+   * Lower-case hex of the token's SHA-256, or the token itself where the setting has it in clear.
+   */
   secret: { sha256: string } | { token: string }
 }
 
@@ -102,7 +104,10 @@ const addresses = list.transform((items, context) => {
 const TOKEN_FORM =
   'expected name:scope+scope:token, the token being 20 or more of A-Z a-z 0-9 _ - or sha256-<64 hex digits>'
 
-/** A token, or what is wrong with it: by its place, since any part of a token in disorder may be the secret. */
+/**
+ * A token, or what is wrong with it: by its place, since any part of a token in disorder may be the
+ * secret.
+ */
 function parseToken(item: string, index: number): Token | string {
   const [name = '', scopes = '', token = '', ...rest] = item.split(':')
   const known = scopes
@@ -194,7 +199,8 @@ const settings = z
       ? {
           bucket: env.S3_BUCKET,
           endpoint: env.S3_ENDPOINT,
-          // AWS itself: the SDK's own chain knows. Others want some region in the signature, and mind little which.
+          // AWS itself: the SDK's own chain knows. Others want some region in the signature, and
+          // mind little which.
           region:
             env.S3_REGION ??
             env.AWS_REGION ??
@@ -225,7 +231,8 @@ const settings = z
 
 /**
  * Reads every setting; white space around it does not count, and an empty one is absent.
- * @throws ConfigError that names each setting at fault and what was expected. It never quotes a secret.
+ * @throws ConfigError that names each setting at fault and what was expected. It never quotes a
+ * secret.
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(
@@ -249,8 +256,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
 }
 
 /**
- * The same settings for a command that looks at what is kept: it calls no provider and nobody calls it, so neither has to be
- * named, and nothing of theirs is to be read here.
+ * The same settings for a command that looks at what is kept: it calls no provider and nobody calls
+ * it, so neither has to be named, and nothing of theirs is to be read here.
  * @throws ConfigError
  */
 export function readKeptConfig(env: Record<string, string | undefined>): Omit<Config, 'modelsLab'> {

@@ -6,7 +6,10 @@ import type { Config } from './config.ts'
 export interface Deps {
   ledger: Ledger
   objects: ObjectStore
-  /** Where a callback waits that the ledger does not take in time. Left out where the ledger is on this machine. */
+  /**
+   * Where a callback waits that the ledger does not take in time. Left out where the ledger is on
+   * this machine.
+   */
   spool?: ObjectStore
   provider: Provider
   get: Get
@@ -14,7 +17,10 @@ export interface Deps {
   wake: () => void
   /** Milliseconds since the epoch. */
   now: () => number
-  /** Runs `task` after `delayMs`, unless the process ends first: for what may be lost, and is better not. */
+  /**
+   * Runs `task` after `delayMs`, unless the process ends first: for what may be lost, and is better
+   * not.
+   */
   later: (delayMs: number, task: () => Promise<void>) => void
   /** Work that goes on after its request was answered. Its failure is logged. */
   track: (work: Promise<void>) => void
@@ -31,7 +37,10 @@ export interface Deps {
 
 /** The provider, as far as we use it. Whatever happens is told as a reading: nothing is thrown. */
 export interface Provider {
-  /** Submits once and never again by itself. A reply that does not come within `timeoutMs` is `unreadable`. */
+  /**
+   * Submits once and never again by itself. A reply that does not come within `timeoutMs` is
+   * `unreadable`.
+   */
   submit: (
     request: InpaintRequest,
     to: { trackId: string; webhook: string },
@@ -43,21 +52,30 @@ export interface Provider {
   readCallback: (text: string) => CallbackReading
 }
 
-/** Bytes by key. Adapters translate: no policy, no logging, no retries; they throw what went wrong. */
+/**
+ * Bytes by key. Adapters translate: no policy, no logging, no retries; they throw what went wrong.
+ */
 export interface ObjectStore {
   /**
-   * Resolves once the bytes are durable under `key`. With `ifAbsent` an object that is already there stays as it is.
-   * The store itself checks `sha256` (lower-case hex of `bytes`) where it can, and refuses other bytes.
+   * Resolves once the bytes are durable under `key`. With `ifAbsent` an object that is already
+   * there stays as it is. The store itself checks `sha256` (lower-case hex of `bytes`) where it
+   * can, and refuses other bytes.
    */
   put(key: string, bytes: Uint8Array, options: PutOptions): Promise<void>
-  /** The object, or the part of it that `range` names (both ends inclusive, inside the object); null where there is none. */
+  /**
+   * The object, or the part of it that `range` names (both ends inclusive, inside the object); null
+   * where there is none.
+   */
   get(key: string, range?: ByteRange): Promise<StoredObject | null>
   head(key: string): Promise<{ bytes: number } | null>
   /** Deleting what is not there is no error. */
   delete(key: string): Promise<void>
   /** Every object whose key starts with `prefix`, in no promised order. */
   list(prefix: string): AsyncIterable<{ key: string; bytes: number }>
-  /** A URL that gives the object to whoever has it, with the type and disposition that we say. Not every store can. */
+  /**
+   * A URL that gives the object to whoever has it, with the type and disposition that we say. Not
+   * every store can.
+   */
   presign?(key: string, options: PresignOptions): Promise<string>
 }
 
@@ -86,8 +104,9 @@ export interface StoredObject {
 }
 
 /**
- * One GET, one hop: follows no redirect, inflates nothing, sends no header that identifies us. Addresses are judged where
- * the connection is made; one that may not be reached throws ImageFailure `refused_address`.
+ * One GET, one hop: follows no redirect, inflates nothing, sends no header that identifies us.
+ * Addresses are judged where the connection is made; one that may not be reached throws
+ * ImageFailure `refused_address`.
  */
 export type Get = (url: URL, signal: AbortSignal) => Promise<GetResponse>
 
@@ -113,6 +132,8 @@ export interface Health {
   provider: (ok: boolean, reason?: unknown) => boolean
   /** `ok`, or `down since <RFC 3339>`. */
   read: () => { objects: string; provider: string }
-  /** How often the store has answered so far: who waits for it can tell whether it answers anybody. */
+  /**
+   * How often the store has answered so far: who waits for it can tell whether it answers anybody.
+   */
   objectAnswers: () => number
 }

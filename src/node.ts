@@ -25,11 +25,16 @@ export interface Service {
   /** Where it listens. */
   url: string
   config: Config
-  /** Ends what is under way, keeps what is still called in meanwhile, then closes. Safe to call again. */
+  /**
+   * Ends what is under way, keeps what is still called in meanwhile, then closes. Safe to call
+   * again.
+   */
   stop: () => Promise<void>
 }
 
-/** How long a stop waits for downloads and replies. What is left then is taken up at the next start. */
+/**
+ * How long a stop waits for downloads and replies. What is left then is taken up at the next start.
+ */
 const DRAIN_MS = 20_000
 
 /**
@@ -45,7 +50,8 @@ export async function startService(
   if (!settings.s3) assureWayTo(settings.objectsDir)
   const sqlite = openSqlite(settings.databasePath, writerThread)
   const listing = listingThread(settings.databasePath)
-  // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
+  // Made under the lock: of two first starts, the one that is refused must not replace the other's
+  // secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
@@ -132,7 +138,10 @@ const timeout = (ms: number) =>
     setTimeout(resolve, ms).unref()
   })
 
-/** Connections that wait to be accepted; Node's 511 are soon full where thousands come at once, and most of those then hang. */
+/**
+ * Connections that wait to be accepted; Node's 511 are soon full where thousands come at once, and
+ * most of those then hang.
+ */
 const BACKLOG = 4096
 
 function listen(server: Server, { host, port }: Config) {

@@ -31,7 +31,9 @@ const MOST_BYTES_AT_ONCE = 40 * 1024 * 1024
 
 const write = (line: string) => console.log(line)
 
-/** What all invocations in one isolate share, so that nothing is compiled twice and limits count. */
+/**
+ * What all invocations in one isolate share, so that nothing is compiled twice and limits count.
+ */
 function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
@@ -80,7 +82,10 @@ function openService(env: Env) {
   }
 
   return {
-    /** The work may go on after its answer, and when the client has hung up: then Cloudflare ends whatever is not waited for. */
+    /**
+     * The work may go on after its answer, and when the client has hung up: then Cloudflare ends
+     * whatever is not waited for.
+     */
     fetch: (request: Request, ctx: ExecutionContext) =>
       new Promise<Response>((answered, failed) => {
         ctx.waitUntil(

@@ -34,7 +34,10 @@ it.each(files.filter((file) => !WIRING.includes(file) && !file.startsWith('demo/
   },
 )
 
-/** Every module and package that `file` reaches, by whatever way; types that are erased do not count. */
+/**
+ * Every module and package that `file` reaches, by whatever way; types that are erased do not
+ * count.
+ */
 function reachedFrom(file: string, reached = new Set<string>()) {
   if (reached.has(file)) return reached
   reached.add(file)

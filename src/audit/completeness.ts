@@ -12,7 +12,10 @@ import type { Audit, AuditedGeneration, AuditedImage, AuditRange } from '../ledg
 
 /** The service looks for what is overdue once a second, and may have thousands to end. */
 const LATE_MS = 10_000
-/** What may still be tried when the last link of an image is dead and the store was away: the longest backoff, and time. */
+/**
+ * What may still be tried when the last link of an image is dead and the store was away: the
+ * longest backoff, and time.
+ */
 const LAST_TRY_MS = 60 * 60_000
 /** A retry makes an image due at once, however old its links are. */
 const RETRIED_MS = 60_000
@@ -43,13 +46,16 @@ export interface Completeness {
   endedBy: Record<Road | 'deadline' | 'unknown', number>
   /** Open, and their deadline has not passed. */
   inTime: number
-  /** Succeeded otherwise than by the reply, so that a callback was due; and how many of them never received one. */
+  /**
+   * Succeeded otherwise than by the reply, so that a callback was due; and how many of them never
+   * received one.
+   */
   callbacks: { due: number; missed: number }
   byArchiveStatus: Record<ArchiveStatus, number>
   images: { archived: number; lost: number; pending: number }
   /**
-   * Milliseconds that links had still to live when their images were archived, by percentile, and how many had none; null
-   * where none was measured.
+   * Milliseconds that links had still to live when their images were archived, by percentile, and
+   * how many had none; null where none was measured.
    */
   marginMs: { min: number; p1: number; p50: number; p99: number; late: number } | null
   recordsOwed: number
@@ -65,7 +71,10 @@ export interface Completing {
   signal: AbortSignal
 }
 
-/** Looks at every generation of the range: each must have ended once, in one way that is on record, or be still in time. */
+/**
+ * Looks at every generation of the range: each must have ended once, in one way that is on record,
+ * or be still in time.
+ */
 export async function complete(world: Completing, range: AuditRange): Promise<Completeness> {
   const { audit, progress, signal } = world
   const count = await audit.generationCount(range)
@@ -141,7 +150,10 @@ function add(
   }
 }
 
-/** By which road it ended. A callback's decision says so itself; a reply may repeat in the same instant what it brought. */
+/**
+ * By which road it ended. A callback's decision says so itself; a reply may repeat in the same
+ * instant what it brought.
+ */
 function roadOf({ failureCode, byCallback, byReply, byFetch }: AuditedGeneration) {
   if (failureCode !== null && DEADLINE_FAILURES.includes(failureCode)) return 'deadline'
   if (byCallback) return 'callback'

@@ -1,4 +1,7 @@
-/** Does the work for each item, at most `limit` at a time. No further item is begun once `signal` is aborted. */
+/**
+ * Does the work for each item, at most `limit` at a time. No further item is begun once `signal` is
+ * aborted.
+ */
 export async function inParallel<Item>(
   items: readonly Item[],
   limit: number,

@@ -9,8 +9,9 @@ const READS_AT_ONCE = 16
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 /**
- * `broken`: no record that can be read. `clashing`: another record tells of the same. `unreadable`: the store does not give
- * it. All three are left out. `missing`: an object that an image shows; the image is restored as it was.
+ * `broken`: no record that can be read. `clashing`: another record tells of the same. `unreadable`:
+ * the store does not give it. All three are left out. `missing`: an object that an image shows; the
+ * image is restored as it was.
  */
 export type RebuildProblemKind = 'broken' | 'clashing' | 'unreadable' | 'missing'
 
@@ -38,8 +39,9 @@ export interface Rebuilding extends StoreReader {
 }
 
 /**
- * Makes a ledger again from the records in the store. What was under way has no record: it is adopted when its callback
- * comes. Ends early once `signal` is aborted. Throws where the store cannot be listed, or the ledger not written.
+ * Makes a ledger again from the records in the store. What was under way has no record: it is
+ * adopted when its callback comes. Ends early once `signal` is aborted. Throws where the store
+ * cannot be listed, or the ledger not written.
  */
 export async function rebuild(world: Rebuilding): Promise<Rebuilt> {
   const rebuilt = { records: 0, generations: 0, images: 0, problems: 0 }

@@ -26,7 +26,10 @@ export async function askStore<Answer>(
   }
 }
 
-/** What `take` makes of an object, which it has to read to its end or cancel; null where there is none. */
+/**
+ * What `take` makes of an object, which it has to read to its end or cancel; null where there is
+ * none.
+ */
 export const readObject = <Taken>(
   world: StoreReader,
   key: string,

@@ -53,9 +53,10 @@ export interface Verifying extends StoreReader {
 }
 
 /**
- * Reads every object that the ledger names, hashes it, and compares ledger and store both ways; each ended generation should
- * have its record, too. A service may go on writing meanwhile. Ends early, with what was seen so far, once `signal` is
- * aborted. Throws where the store cannot be listed.
+ * Reads every object that the ledger names, hashes it, and compares ledger and store both ways;
+ * each ended generation should have its record, too. A service may go on writing meanwhile. Ends
+ * early, with what was seen so far, once `signal` is aborted. Throws where the store cannot be
+ * listed.
  */
 export async function verify(world: Verifying): Promise<Verified> {
   const verified = {
@@ -134,7 +135,10 @@ async function judge(
 const messageOf = (error: unknown) =>
   error instanceof Error ? error.message || error.name : String(error)
 
-/** By the images that show them now. A cut-short copy may have given way to a better one: then it is nobody's loss. */
+/**
+ * By the images that show them now. A cut-short copy may have given way to a better one: then it is
+ * nobody's loss.
+ */
 async function reportBad(world: Verifying, bad: Bad[], report: Report) {
   const showing = await world.audit.showing(bad.map(({ key }) => key))
   for (const { finding, detail, ...named } of bad.toSorted((a, b) => (a.key < b.key ? -1 : 1))) {

@@ -14,7 +14,10 @@ export interface Call {
 
 export const INTERRUPTED = 130
 
-/** What was asked for; else the code to end with: 0 where it was help, 2 where the words cannot be understood. */
+/**
+ * What was asked for; else the code to end with: 0 where it was help, 2 where the words cannot be
+ * understood.
+ */
 export function readOptions<const Options extends NonNullable<ParseArgsConfig['options']>>(
   { argv, out, err }: Call,
   usage: string,

@@ -27,7 +27,9 @@ interface Told {
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-/** `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should. */
+/**
+ * `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should.
+ */
 export async function runDemo(argv: string[], interrupted: () => Promise<void>): Promise<number> {
   const options = readArguments(argv)
   if (typeof options === 'string') {

@@ -8,7 +8,10 @@ export interface Progress {
 
 export type Tone = 'waiting' | 'good' | 'bad'
 
-/** As much of a stream as progress needs; a terminal has `columns` and `rows`, 0 where nobody told it its size. */
+/**
+ * As much of a stream as progress needs; a terminal has `columns` and `rows`, 0 where nobody told
+ * it its size.
+ */
 export interface Output {
   write: (text: string) => unknown
   isTTY?: boolean
@@ -18,7 +21,10 @@ export interface Output {
 
 const COLOURS: Record<Tone, string> = { waiting: '\x1b[2m', good: '\x1b[32m', bad: '\x1b[31m' }
 
-/** Lines that change in place on a terminal that is high enough; elsewhere one plain line for each change. */
+/**
+ * Lines that change in place on a terminal that is high enough; elsewhere one plain line for each
+ * change.
+ */
 export function showProgress(
   names: string[],
   output: Output,

@@ -14,13 +14,14 @@ interface Door {
 }
 
 /**
- * Where the provider calls. The URL is the proof: nothing is read before its MAC is verified, and who has a right one is
- * never limited.
+ * Where the provider calls. The URL is the proof: nothing is read before its MAC is verified, and
+ * who has a right one is never limited.
  */
 export function callbackRoutes(deps: Deps, { forgeries, clientOf }: Door) {
   return new Hono().post('/:id/:mac', async (c) => {
     const { id, mac } = c.req.param()
-    // To the letter as we spelled it: by that spelling proxies and logs know a callback URL. Senders may add a query.
+    // To the letter as we spelled it: by that spelling proxies and logs know a callback URL.
+    // Senders may add a query.
     const [spelled] = c.req.url.split(/[?#]/u)
     const isOurs = spelled?.endsWith(`/callbacks/${id}/${mac}`) === true
     if (!isOurs || uuidTime(id) === null || !deps.verifiesCallback(id, mac))

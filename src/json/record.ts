@@ -18,7 +18,10 @@ export function recordKey(id: string, requestedAt: number) {
 const rfc3339 = (ms: number) => new Date(ms).toISOString()
 const rfc3339OrNull = (ms: number | null) => (ms === null ? null : rfc3339(ms))
 
-/** All that the doors show of a generation, and what it takes to make its rows again. Links lose their secrets. */
+/**
+ * All that the doors show of a generation, and what it takes to make its rows again. Links lose
+ * their secrets.
+ */
 export function recordJson(whole: WholeGeneration, { offers, callbacks, events }: RecordDetails) {
   const { images, ...generation } = generationJson(whole, '')
   const { idempotencyKey, requestSha256, submissionStartedAt, fetchOwed } = whole.generation
@@ -180,7 +183,10 @@ const record = z.object({
 /** A record as it was read; every time is in milliseconds since the epoch. */
 export type GenerationRecord = z.output<typeof record>
 
-/** The record that `text` is, under the key that it belongs under; else what is wrong with it, in a few words. */
+/**
+ * The record that `text` is, under the key that it belongs under; else what is wrong with it, in a
+ * few words.
+ */
 export function readRecord(key: string, text: string): GenerationRecord | string {
   const result = record.safeParse(parsed(text))
   if (!result.success) {

@@ -63,7 +63,10 @@ export interface FailedAttempt {
   placesSeen: number
 }
 
-/** A place that an earlier pending image of the same generation has too: the download that brings that one serves both. */
+/**
+ * A place that an earlier pending image of the same generation has too: the download that brings
+ * that one serves both.
+ */
 const isShared = sql`exists (
   select 1 from offers theirs join images leader on leader.generation_id = theirs.generation_id
     and leader.source = theirs.source and leader.position = theirs.position and leader.status = 'pending'
@@ -75,7 +78,10 @@ const hasPlaceOfItsOwn = sql`exists (
   select 1 from offers where offers.generation_id = images.generation_id and offers.source = images.source
     and offers.position = images.position and not offers.contradicts and not offers.exhausted and not ${isShared})`
 
-/** Its time has come: the index of these holds them by host, and of each host by the death of their links. */
+/**
+ * Its time has come: the index of these holds them by host, and of each host by the death of their
+ * links.
+ */
 const READY = sql.raw("status = 'pending' and waiting = 0")
 /** A lease that ends later than one given now would is from before the clock was set back. */
 const isFree = sql`(leased_until is null or leased_until <= ${value('now')} or leased_until > ${value('leasedUntil')})`
@@ -102,9 +108,10 @@ const isAlive = sql`expires_at > ${value('now')}`
 const isDead = sql`expires_at <= ${value('now')}`
 
 /**
- * Leases the images whose links die first, no more of one host than it may hold, and none that only waits for what
- * another brings. A link that has died has time: those that still live go before its last try. However much waits or
- * belongs to a host that is full, only the first of each host are looked at.
+ * Leases the images whose links die first, no more of one host than it may hold, and none that only
+ * waits for what another brings. A link that has died has time: those that still live go before its
+ * last try. However much waits or belongs to a host that is full, only the first of each host are
+ * looked at.
  */
 const claim = statement<Record<string, unknown>, Record<string, unknown>>(sql`
   update images set leased_until = ${value('leasedUntil')}, attempts = attempts + 1
@@ -121,14 +128,17 @@ const claim = statement<Record<string, unknown>, Record<string, unknown>>(sql`
     (select provider_id from generations where id = images.generation_id) as provider_id`)
 
 /**
- * Whose wait is over; one that would end later than the longest there is was begun before the clock was set back. Two
- * searches of the index: joined by `or`, they would be a scan of it.
+ * Whose wait is over; one that would end later than the longest there is was begun before the clock
+ * was set back. Two searches of the index: joined by `or`, they would be a scan of it.
  */
 const waitIsOver = sql`
   select rowid from images where status = 'pending' and waiting = 1 and due_at <= ${value('now')}
   union all select rowid from images where status = 'pending' and waiting = 1 and due_at > ${value('latestDue')}`
 
-/** After an outage of hours everything may be due at once: so much of it at a time does not hold up a callback. */
+/**
+ * After an outage of hours everything may be due at once: so much of it at a time does not hold up
+ * a callback.
+ */
 const READY_AT_ONCE = 1000
 
 const readied = statement<{ now: number; latestDue: number }, { source: ImageSource }>(sql`
@@ -138,7 +148,10 @@ const readied = statement<{ now: number; latestDue: number }, { source: ImageSou
 
 const theImage = sql`generation_id = ${value('generationId')} and source = ${value('source')} and position = ${value('position')}`
 
-/** The image, and every other of its generation that was offered the same URL: one download serves them all. */
+/**
+ * The image, and every other of its generation that was offered the same URL: one download serves
+ * them all.
+ */
 const archived = statement<Record<string, unknown>, { source: ImageSource; position: number }>(sql`
   update images set status = 'archived', leased_until = null, due_at = null, archived_at = ${value('at')},
     source_url = ${value('shownUrl')}, sha256 = ${value('sha256')}, bytes = ${value('bytes')}, content_type = ${value('contentType')},
@@ -242,8 +255,8 @@ export function archiving({ db, atomically }: LedgerDriver) {
 
   return {
     /**
-     * Leases up to `limit` due images; `busy` counts what each host already holds of its `perHost` places. Nothing waits
-     * longer than until `latestDue`.
+     * Leases up to `limit` due images; `busy` counts what each host already holds of its `perHost`
+     * places. Nothing waits longer than until `latestDue`.
      */
     imagesClaimed: async (want: {
       now: number
@@ -294,7 +307,10 @@ export function archiving({ db, atomically }: LedgerDriver) {
       return rows
     },
 
-    /** An attempt failed. False where the image gained a place or lost its lease meanwhile: nothing is written then. */
+    /**
+     * An attempt failed. False where the image gained a place or lost its lease meanwhile: nothing
+     * is written then.
+     */
     attemptFailed: async (image: ClaimedImage, attempt: FailedAttempt, places: Place[]) => {
       const key = { ...keyOf(image), at: attempt.at }
       const ended = attempt.sequel.kind === 'lost' || attempt.sequel.kind === 'truncated'

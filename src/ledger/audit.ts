@@ -73,8 +73,9 @@ export interface AuditedImage {
 const PAGE = 500
 
 /**
- * What an audit reads, page by page, of a ledger that somebody else may be writing. What is not to change meanwhile is held
- * in temporary tables of this connection, which SQLite keeps in a file of their own.
+ * What an audit reads, page by page, of a ledger that somebody else may be writing. What is not to
+ * change meanwhile is held in temporary tables of this connection, which SQLite keeps in a file of
+ * their own.
  */
 export function auditing({ db }: LedgerDriver) {
   const listed = (json: unknown[]) => sql`(select value from json_each(${JSON.stringify(json)}))`
@@ -93,11 +94,15 @@ export function auditing({ db }: LedgerDriver) {
         select value ->> 'key', value ->> 'bytes' from json_each(${JSON.stringify(objects)})`)
     },
 
-    /** Holds what the ledger names now: each object once, however many images show it. Returns how many. */
+    /**
+     * Holds what the ledger names now: each object once, however many images show it. Returns how
+     * many.
+     */
     objectsNamed: async () => {
       await db.run(sql`create temp table named (key text, sha256 text, bytes integer, primary key (key, sha256, bytes))
         without rowid`)
-      // In its own order: the rows then go into the table one after the other, which is five times as fast.
+      // In its own order: the rows then go into the table one after the other, which is five times
+      // as fast.
       await db.run(sql`insert or ignore into named
         select object_key, coalesce(sha256, ''), coalesce(bytes, -1) from images where object_key is not null
         order by 1, 2, 3`)

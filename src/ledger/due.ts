@@ -24,7 +24,10 @@ export function waiting({ db }: LedgerDriver) {
     .prepare()
 
   return {
-    /** When the next work comes due, as far as its time is known; null where none is. What is leased does not count. */
+    /**
+     * When the next work comes due, as far as its time is known; null where none is. What is leased
+     * does not count.
+     */
     nextDueAt: async (now: number) => (await next.get({ now }))?.at ?? null,
   }
 }

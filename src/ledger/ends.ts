@@ -3,9 +3,9 @@ import { redactUrl } from '../model/shown-url.ts'
 import { type Bound, bind, statement, value } from './statement.ts'
 
 /**
- * Archive status, position by position (contract, section 1): the primary is the output, or the proxy where no output was
- * offered; `open` while a copy may still come, `kept`, `substituted` by the other copy, or gone. What an ended archive
- * owes comes due here.
+ * Archive status, position by position (contract, section 1): the primary is the output, or the
+ * proxy where no output was offered; `open` while a copy may still come, `kept`, `substituted` by
+ * the other copy, or gone. What an ended archive owes comes due here.
  */
 export const deriveArchive = statement<{ id: string; now: number }>(sql`
   update generations set version = version + 1,
@@ -58,7 +58,9 @@ const forgetSourceSecret = statement<Secret>(sql`
   update images set source_url = ${value('shownUrl')}
   where generation_id = ${value('generationId')} and source_url = ${value('url')} and status <> 'pending'`)
 
-/** Once an image is final, the secrets in its links are of no more use. Those of pending ones stay. */
+/**
+ * Once an image is final, the secrets in its links are of no more use. Those of pending ones stay.
+ */
 export const forgetSecrets = (generationId: string, places: { url: string }[]): Bound[] =>
   places.flatMap(({ url }) => {
     const secret = { generationId, url, shownUrl: redactUrl(url) }

@@ -47,8 +47,9 @@ const RARE = [
 ]
 
 /**
- * What a filter asks for, with what leaves the fewest generations first: its index is walked. SQLite knows no numbers of
- * rows, and would as soon walk all that are archived. The unary plus keeps it from the indexes of the others
+ * What a filter asks for, with what leaves the fewest generations first: its index is walked.
+ * SQLite knows no numbers of rows, and would as soon walk all that are archived. The unary plus
+ * keeps it from the indexes of the others
  * (https://www.sqlite.org/optoverview.html#disqualifying_where_clause_terms_using_unary_).
  */
 function wanted({ clientTrackId, archiveStatus, nsfw, status, modelId }: GenerationFilter) {
@@ -108,7 +109,9 @@ export function reading({ db }: LedgerDriver) {
       return row ? ((await whole([row]))[0] ?? null) : null
     },
 
-    /** Who submitted a generation, whether it exists at all: what a door needs to let somebody in. */
+    /**
+     * Who submitted a generation, whether it exists at all: what a door needs to let somebody in.
+     */
     generationRow: async (id: string): Promise<GenerationRow | null> =>
       (await byId.get({ id })) ?? null,
 

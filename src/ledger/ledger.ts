@@ -35,7 +35,10 @@ export const createLedger = (driver: LedgerDriver) =>
 
 export type Ledger = ReturnType<typeof createLedger>
 
-/** drizzle hides what an async driver throws as the cause of an error whose message shows every value. */
+/**
+ * drizzle hides what an async driver throws as the cause of an error whose message shows every
+ * value.
+ */
 function throwingAsDriver<Methods extends object>(methods: Methods) {
   const own = Object.entries(
     methods as Record<string, (...values: unknown[]) => Promise<unknown>>,

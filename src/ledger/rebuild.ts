@@ -4,7 +4,9 @@ import type { GenerationRecord } from '../json/record.ts'
 import type { LedgerDriver } from './ledger.ts'
 import { bind, statement, value } from './statement.ts'
 
-/** An Idempotency-Key is one generation's: of two records that claim it, the second is not taken. */
+/**
+ * An Idempotency-Key is one generation's: of two records that claim it, the second is not taken.
+ */
 const restored = statement<Record<string, unknown>, { id: string }>(sql`
   insert into generations (id, status, archive_status, endpoint, model_id, prompt, negative_prompt, parameters,
     client_track_id, provider_id, submitted_by, idempotency_key, request_sha256, requested_at, submission_started_at,
@@ -58,7 +60,10 @@ const restoredEvents = statement<Record<string, unknown>>(sql`
 
 /** A ledger made again. */
 export const rebuilding = ({ atomically }: LedgerDriver) => ({
-  /** Everything that the record of a generation tells. False where the ledger has that generation, or its key, already. */
+  /**
+   * Everything that the record of a generation tells. False where the ledger has that generation,
+   * or its key, already.
+   */
   restored: async (record: GenerationRecord, now: number) => {
     const { id } = record
     const [[row]] = await atomically([

@@ -67,7 +67,10 @@ export function recording({ db, atomically }: LedgerDriver) {
       events: await eventsOf.all({ id }),
     }),
 
-    /** A record of this version is in the bucket. If the generation changed meanwhile, another is owed. */
+    /**
+     * A record of this version is in the bucket. If the generation changed meanwhile, another is
+     * owed.
+     */
     recordWritten: async (id: string, version: number, key: string, now: number) => {
       const values = { id, version, now }
       await atomically([

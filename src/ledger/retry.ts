@@ -66,7 +66,10 @@ const gateSooner = statement<SetBack>(sql`
 
 /** What is to be tried once more before its time. */
 export const retrying = ({ atomically }: LedgerDriver) => ({
-  /** Lost images are due again, and a result that never came is asked for. False where there was neither. */
+  /**
+   * Lost images are due again, and a result that never came is asked for. False where there was
+   * neither.
+   */
   retried: async (id: string, now: number) => {
     const retry = { id, now }
     const [noted] = await atomically([
@@ -89,7 +92,10 @@ export const retrying = ({ atomically }: LedgerDriver) => ({
     ])
   },
 
-  /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */
+  /**
+   * The store may be back: what it did not take is due now, up to `limit` images or, where that is
+   * null, everything.
+   */
   storeRetried: async (now: number, limit: number | null) => {
     const images = bind(storeRetried, { now, limit: limit ?? -1 })
     await atomically(limit === null ? [images, bind(recordsRetried, { now })] : [images])

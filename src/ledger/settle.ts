@@ -103,15 +103,18 @@ const decided = deciding(sql`record_due_at = case
   when ${value('isNews')} and ${value('status')} in ('succeeded', 'failed') and archive_status <> 'pending' then ${value('at')}
   else record_due_at end`)
 
-/** The first images of a generation are all still to be copied: its archive status needs no deriving. */
+/**
+ * The first images of a generation are all still to be copied: its archive status needs no
+ * deriving.
+ */
 const decidedToCopy = deciding(sql`archive_status = 'pending', record_due_at = null`)
 
 const adopted = statement<{ id: string; requestedAt: number }>(sql`
   insert into generations (id, status, requested_at) values (${value('id')}, 'unconfirmed', ${value('requestedAt')})
   on conflict (id) do nothing`)
 
-// Each of the following writes at least one row when the statement before it did, so `changes() > 0` carries the
-// first statement's verdict to the last.
+// Each of the following writes at least one row when the statement before it did, so `changes() >
+// 0` carries the first statement's verdict to the last.
 
 const kept = statement<Record<string, unknown>>(sql`
   insert into callbacks (id, generation_id, received_at, decision, body, body_sha256, last_received_at)
@@ -151,8 +154,9 @@ const takenCopy = sql.join(
 )
 
 /**
- * An image that is pending takes a further place at once; one that is final only remembers it. Where the URL was downloaded
- * for another image of the generation, its copy serves a new or pending one too.
+ * An image that is pending takes a further place at once; one that is final only remembers it.
+ * Where the URL was downloaded for another image of the generation, its copy serves a new or
+ * pending one too.
  */
 const offeredImages = statement<Record<string, unknown>>(sql`
   insert into images (generation_id, source, position, source_url, host, expires_at, due_at, status, archived_at,
@@ -270,7 +274,10 @@ export function settling({ db, atomically }: LedgerDriver) {
     .prepare()
 
   return {
-    /** The generation as it stands, and whether this body was received for it; null where the ledger has none of this id. */
+    /**
+     * The generation as it stands, and whether this body was received for it; null where the ledger
+     * has none of this id.
+     */
     known: async (id: string, bodySha256: string | null = null): Promise<Known | null> => {
       const row = await known.get({ id, bodySha256 })
       if (!row) return null
@@ -278,7 +285,10 @@ export function settling({ db, atomically }: LedgerDriver) {
       return { generation, images, offers, firstDelivery }
     },
 
-    /** A callback came for a generation that this ledger does not know: it was restored from a backup. */
+    /**
+     * A callback came for a generation that this ledger does not know: it was restored from a
+     * backup.
+     */
     recovered: async (id: string, requestedAt: number) => {
       await atomically([bind(adopted, { id, requestedAt })])
     },
@@ -305,7 +315,10 @@ export function settling({ db, atomically }: LedgerDriver) {
       )
     },
 
-    /** Writes a decision whole, unless the generation changed since it was made: then false, and nothing is written. */
+    /**
+     * Writes a decision whole, unless the generation changed since it was made: then false, and
+     * nothing is written.
+     */
     settled: async (known: Known, decision: Decision) => {
       const [[won]] = await atomically([
         decidedBy(known, decision),

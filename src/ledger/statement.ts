@@ -22,14 +22,17 @@ export type RowsOf<List extends readonly Bound[]> = {
 
 /**
  * Runs a list whole or not at all, and resolves only when it is durable.
- * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then, unless it was D1's answer
- * that got lost.
+ * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then, unless
+ * it was D1's answer that got lost.
  */
 export type Atomically = <const List extends readonly Bound[]>(list: List) => Promise<RowsOf<List>>
 
 const dialect = new SQLiteSyncDialect()
 
-/** Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of `Values`. */
+/**
+ * Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of
+ * `Values`.
+ */
 export function statement<Values extends object, Row = never>(
   query: SQLWrapper,
 ): Statement<Values, Row> {

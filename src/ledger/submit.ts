@@ -20,11 +20,17 @@ export interface InFlightRule {
   now: number
 }
 
-/** A request that left without a readable answer counts as out for so long: the longest eta seen is 960 s. */
+/**
+ * A request that left without a readable answer counts as out for so long: the longest eta seen is
+ * 960 s.
+ */
 const UNCONFIRMED_IS_OUT_MS = 16 * 60_000
 
 const HELD = sql.raw(`status = 'requested' and submission_started_at is null`)
-/** A held request that received a callback reached the provider after all, by whatever road: it is never sent. */
+/**
+ * A held request that received a callback reached the provider after all, by whatever road: it is
+ * never sent.
+ */
 const WAITING = sql`${HELD} and not exists (select 1 from callbacks where callbacks.generation_id = generations.id)`
 const UNANSWERED = sql.raw(`status = 'requested' and submission_started_at is not null`)
 
@@ -60,8 +66,8 @@ const noteDeparture = statement<{ id: string; now: number }>(sql`
   from generations where id = ${value('id')} and changes() > 0`)
 
 /**
- * The oldest held request, once the gate lets one through: after a refusal one at a time, up to what was out when the
- * provider refused, and one more as a probe.
+ * The oldest held request, once the gate lets one through: after a refusal one at a time, up to
+ * what was out when the provider refused, and one more as a probe.
  */
 const claimHeld = statement<Record<string, unknown>, { id: string }>(sql`
   update generations set submission_started_at = ${value('now')}, version = version + 1
@@ -103,7 +109,10 @@ const closeGate = statement<Record<string, unknown>>(sql`
     probed = 0,
     in_flight_limit = min(coalesce(in_flight_limit, excluded.in_flight_limit), coalesce(excluded.in_flight_limit, in_flight_limit))`)
 
-/** The provider accepted a request: it answers again, and once none waits any more, nothing limits us either. */
+/**
+ * The provider accepted a request: it answers again, and once none waits any more, nothing limits
+ * us either.
+ */
 export const openGate = statement<object>(sql`
   update gate set refusals = 0,
     in_flight_limit = case when exists (select 1 from generations where ${WAITING}) then in_flight_limit end
@@ -118,7 +127,10 @@ const noteAbandoned = statement<{ ids: string; now: number }>(sql`
   select value, ${value('now')}, 'replied', '{"status":"unreadable","reason":"the service stopped before the reply"}'
   from json_each(${value('ids')})`)
 
-/** What is still open when its time is up, some at a time, and how it fails by what it was waiting for. */
+/**
+ * What is still open when its time is up, some at a time, and how it fails by what it was waiting
+ * for.
+ */
 const isOverdue = sql`id < ${value('before')} and ((${HELD}) or status = 'unconfirmed' or status = 'processing')`
 const overdue = sql`select id from generations where ${isOverdue} order by id limit 500`
 const expiryCode = sql.raw(
@@ -176,8 +188,9 @@ export function submitting({ db, atomically }: LedgerDriver) {
 
   return {
     /**
-     * Writes a request before anybody hears of it. `sent`: it may leave now, and nobody else will send it. `held`: it
-     * waits its turn. `taken`: the Idempotency-Key belongs to an earlier request, and nothing was written.
+     * Writes a request before anybody hears of it. `sent`: it may leave now, and nobody else will
+     * send it. `held`: it waits its turn. `taken`: the Idempotency-Key belongs to an earlier
+     * request, and nothing was written.
      */
     requested: async (
       generation: NewGeneration,
@@ -203,7 +216,10 @@ export function submitting({ db, atomically }: LedgerDriver) {
     idempotent: async (submittedBy: string, idempotencyKey: string) =>
       byKey.get({ submittedBy, idempotencyKey }),
 
-    /** Takes the oldest held request that may leave now; null where none may. It is nobody else's then. */
+    /**
+     * Takes the oldest held request that may leave now; null where none may. It is nobody else's
+     * then.
+     */
     heldClaimed: async (rule: InFlightRule): Promise<string | null> => {
       if (!(await someHeld.get())) return null
       const values = outValues(rule)
@@ -215,7 +231,10 @@ export function submitting({ db, atomically }: LedgerDriver) {
       return row?.id ?? null
     },
 
-    /** The provider accepted nothing: the request waits for its turn again. `full`: because too much is out already. */
+    /**
+     * The provider accepted nothing: the request waits for its turn again. `full`: because too much
+     * is out already.
+     */
     refusedForNow: async (
       id: string,
       refusal: { now: number; retryMs: number; full: boolean; reason: string },
@@ -246,7 +265,10 @@ export function submitting({ db, atomically }: LedgerDriver) {
       return rows.map(({ id }) => id)
     },
 
-    /** Ends what was requested before the id `before` and is still open. Some at a time: repeat until none is left. */
+    /**
+     * Ends what was requested before the id `before` and is still open. Some at a time: repeat
+     * until none is left.
+     */
     expired: async (before: string, now: number) => {
       if (!(await someOverdue.get({ before }))) return []
       const [, rows] = await atomically([

@@ -67,7 +67,10 @@ export function decide(known: Known, said: Said, road: Road, at: number, rules: 
   return draft
 }
 
-/** A success without any URL is not one yet, unless the images were withheld as NSFW or are known already. */
+/**
+ * A success without any URL is not one yet, unless the images were withheld as NSFW or are known
+ * already.
+ */
 const showsNothing = ({ generation }: Known, said: Outcome & { status: 'succeeded' }) =>
   said.images.length === 0 && said.nsfw?.verdict !== 'flagged' && generation.status !== 'succeeded'
 
@@ -121,8 +124,8 @@ function silent(known: Known, draft: Draft, rules: Rules, retryAfterSeconds: num
 }
 
 /**
- * A fetch told nothing new: ask again later, and of a generation that has ended not for ever. Fresh links are asked for
- * once: "processing" is an answer to that.
+ * A fetch told nothing new: ask again later, and of a generation that has ended not for ever. Fresh
+ * links are asked for once: "processing" is an answer to that.
  */
 function askAgain(
   known: Known,
@@ -212,7 +215,10 @@ function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }
   }
 }
 
-/** Kept, and overwrites nothing. What is true only the provider can say, and says twice: it is asked once more. */
+/**
+ * Kept, and overwrites nothing. What is true only the provider can say, and says twice: it is asked
+ * once more.
+ */
 function contradicts(known: Known, draft: Draft, rules: Rules) {
   const { next, road, at } = draft
   draft.callbackDecision = 'contradicts'
@@ -273,7 +279,10 @@ function succeeded(
   else if (draft.road === 'callback') oweWhatIsMissing(known, draft, said)
 }
 
-/** A callback tells less than a fetch: the verdict and the mirrors are asked for once, when the outputs are safe. */
+/**
+ * A callback tells less than a fetch: the verdict and the mirrors are asked for once, when the
+ * outputs are safe.
+ */
 function oweWhatIsMissing(known: Known, draft: Draft, said: Outcome & { status: 'succeeded' }) {
   const { next } = draft
   const lacksProxies =

@@ -34,7 +34,10 @@ export const DEADLINE_FAILURES: readonly GenerationFailureCode[] = [
   'no_result',
 ]
 
-/** An inpaint request as ModelsLab's schema describes it, normalised: numbers are numbers, absences are nulls. */
+/**
+ * An inpaint request as ModelsLab's schema describes it, normalised: numbers are numbers, absences
+ * are nulls.
+ */
 export interface InpaintRequest {
   model_id: string
   prompt: string | null
@@ -90,8 +93,8 @@ export type Outcome = Facts &
 export type Reply =
   | Outcome
   /**
-   * Nothing was accepted; try again later. Null: the provider did not say when. `full`: it refused because enough is out
-   * already; else it was not reached at all.
+   * Nothing was accepted; try again later. Null: the provider did not say when. `full`: it refused
+   * because enough is out already; else it was not reached at all.
    */
   | { status: 'held'; retryAfterSeconds: number | null; full: boolean; reason: string }
   /** Sent, and no readable answer: the job may be running or not. */
@@ -110,7 +113,10 @@ export interface CallbackReading {
 export const isTerminal = (status: GenerationStatus) =>
   status === 'succeeded' || status === 'failed'
 
-/** `flagged` if any report says so, else `clear` if any does: the order of the reports does not matter. */
+/**
+ * `flagged` if any report says so, else `clear` if any does: the order of the reports does not
+ * matter.
+ */
 export function withReport(
   current: { verdict: NsfwVerdict; disputed: boolean },
   reported: NsfwVerdict,
@@ -123,15 +129,18 @@ export function withReport(
   return { verdict, disputed: said('flagged') && said('clear') }
 }
 
-/** Two links name the same image when all but their query strings are equal: signatures change, pictures do not. */
+/**
+ * Two links name the same image when all but their query strings are equal: signatures change,
+ * pictures do not.
+ */
 export const withoutQuery = (url: string) => url.replace(/[?#].*$/su, '')
 
 const RETRY_SECONDS = [1, 2, 4, 8, 15, 30]
 const LONGEST_RETRY_SECONDS = 30 * 60
 
 /**
- * Milliseconds to wait after the `attempts`-th failed attempt (1, 2, …): 1, 2, 4, 8, 15, 30 s, then doubling to 30 min,
- * scaled by `baseSeconds`, with 20 % of jitter.
+ * Milliseconds to wait after the `attempts`-th failed attempt (1, 2, …): 1, 2, 4, 8, 15, 30 s, then
+ * doubling to 30 min, scaled by `baseSeconds`, with 20 % of jitter.
  */
 export function retryDelayMs(attempts: number, baseSeconds: number, random = Math.random()) {
   const beyond = attempts - RETRY_SECONDS.length
@@ -143,7 +152,10 @@ export function retryDelayMs(attempts: number, baseSeconds: number, random = Mat
 
 const LONGEST_FETCH_DELAY_SECONDS = 600
 
-/** Milliseconds to wait before the next fetch when `fetches` of them told nothing: the grace, doubling to 10 min. */
+/**
+ * Milliseconds to wait before the next fetch when `fetches` of them told nothing: the grace,
+ * doubling to 10 min.
+ */
 export function fetchDelayMs(fetches: number, graceSeconds: number) {
   const grace = Math.max(graceSeconds, 0.05)
   return Math.round(

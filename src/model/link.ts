@@ -2,9 +2,10 @@ const YEAR_2000_MS = Date.UTC(2000, 0)
 const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 
 /**
- * When the link dies, in milliseconds since the epoch: what its query says (`Expires`, as CloudFront and S3's version 2
- * write it, or `X-Amz-Date` with `X-Amz-Expires`; the earlier where both stand), and else `offeredAt + lifetimeMs`.
- * A time before 2000 or over ten years past `offeredAt` is not believed. The result may lie before `offeredAt`.
+ * When the link dies, in milliseconds since the epoch: what its query says (`Expires`, as
+ * CloudFront and S3's version 2 write it, or `X-Amz-Date` with `X-Amz-Expires`; the earlier where
+ * both stand), and else `offeredAt + lifetimeMs`. A time before 2000 or over ten years past
+ * `offeredAt` is not believed. The result may lie before `offeredAt`.
  */
 export function linkExpiresAt(url: string, offeredAt: number, lifetimeMs: number): number {
   const query = queryOf(url)

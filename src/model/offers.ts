@@ -3,9 +3,10 @@ import { isStandingOutput, type Known, type KnownOffer } from '../ledger/settle.
 import { redactUrl } from './shown-url.ts'
 
 /**
- * Says of each link of a message which image it is one more place for. Outputs are the same when they are equal without
- * query string. What stands beside an earlier success that did not name it contradicts, and counts only once a fetch names
- * it too; proxies go with the output of their index.
+ * Says of each link of a message which image it is one more place for. Outputs are the same when
+ * they are equal without query string. What stands beside an earlier success that did not name it
+ * contradicts, and counts only once a fetch names it too; proxies go with the output of their
+ * index.
  */
 export function placed(known: Known, images: OfferedImage[], road: Road): KnownOffer[] {
   const positions = outputPositions(known, images, road)
@@ -16,11 +17,17 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
   })
 }
 
-/** Every place of it is exhausted, and a fetch was to bring fresh links: whatever it names at its index is one. */
+/**
+ * Every place of it is exhausted, and a fetch was to bring fresh links: whatever it names at its
+ * index is one.
+ */
 const isParked = ({ images }: Known, { source, position }: OfferedImage) =>
   images.some((one) => one.parked && one.source === source && one.position === position)
 
-/** Nobody follows a link to an image that is final, nor one that contradicts: its secrets are of no more use. */
+/**
+ * Nobody follows a link to an image that is final, nor one that contradicts: its secrets are of no
+ * more use.
+ */
 const isFinal = ({ images }: Known, { source, position }: KnownOffer) =>
   images.some(
     (one) => one.source === source && one.position === position && one.status !== 'pending',
@@ -41,7 +48,10 @@ export function leftOut({ offers }: Known, images: OfferedImage[]): KnownOffer[]
   return offers.filter((offer) => isStandingOutput(offer) && !named.has(withoutQuery(offer.url)))
 }
 
-/** By the index in the message: the position of each output, null where it contradicts what is known. */
+/**
+ * By the index in the message: the position of each output, null where it contradicts what is
+ * known.
+ */
 function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   const outputs = known.offers.filter(isStandingOutput)
   const suspected = new Set(
@@ -60,7 +70,10 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   return positions
 }
 
-/** Several outputs may differ in their queries only: then the whole link tells them apart, or else their order. */
+/**
+ * Several outputs may differ in their queries only: then the whole link tells them apart, or else
+ * their order.
+ */
 function closest(outputs: KnownOffer[], { url, position }: OfferedImage) {
   const distance = (one: KnownOffer) =>
     (one.url === url ? 0 : 2) + (one.position === position ? 0 : 1)

@@ -8,8 +8,9 @@ const SECRETS = new Set([
 ])
 
 /**
- * The URL without userinfo, and with `***` for each value in its query that proves a right to read. Every other byte
- * stays. Works on text, so that what is no URL is redacted as far as it looks like one. Never throws.
+ * The URL without userinfo, and with `***` for each value in its query that proves a right to read.
+ * Every other byte stays. Works on text, so that what is no URL is redacted as far as it looks like
+ * one. Never throws.
  */
 export function redactUrl(url: string): string {
   const [, beforeQuery = '', query = '', fragment = ''] =
@@ -17,7 +18,10 @@ export function redactUrl(url: string): string {
   return withoutUserinfo(beforeQuery) + query.replace(/[^?&]+/g, redactPair) + fragment
 }
 
-/** Before the authority any number of slashes of either kind is read as two, none as well (WHATWG URL, section 4.4). */
+/**
+ * Before the authority any number of slashes of either kind is read as two, none as well (WHATWG
+ * URL, section 4.4).
+ */
 function withoutUserinfo(beforeQuery: string) {
   const [prefix] = /^[^/\\@]*:[/\\]+|^[/\\]+|^[^/\\@:]*:/.exec(beforeQuery) ?? ['']
   const rest = beforeQuery.slice(prefix.length)
@@ -31,7 +35,9 @@ function redactPair(pair: string) {
   return `${pair.slice(0, equals)}=***`
 }
 
-/** As a server reads it: percent-decoded, and without the tabs and line ends that URL parsing drops. */
+/**
+ * As a server reads it: percent-decoded, and without the tabs and line ends that URL parsing drops.
+ */
 function nameOf(pair: string) {
   const [name = ''] = new URLSearchParams(pair.replace(/[\t\r\n]/g, '')).keys()
   return name.toLowerCase()

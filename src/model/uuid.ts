@@ -22,7 +22,10 @@ export function newId(msecs: number): string {
   return v7({ ...last, random: random(16) })
 }
 
-/** Milliseconds since the epoch that a UUIDv7 begins with (RFC 9562, section 5.7); null for anything else. */
+/**
+ * Milliseconds since the epoch that a UUIDv7 begins with (RFC 9562, section 5.7); null for anything
+ * else.
+ */
 export function uuidTime(id: string): number | null {
   const match = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/u.exec(
     id,
@@ -30,7 +33,10 @@ export function uuidTime(id: string): number | null {
   return match ? Number.parseInt(`${match[1] ?? ''}${match[2] ?? ''}`, 16) : null
 }
 
-/** The least id of a generation that was requested at `ms` or later: ids are in the order of requests. */
+/**
+ * The least id of a generation that was requested at `ms` or later: ids are in the order of
+ * requests.
+ */
 export function firstIdAt(ms: number): string {
   const hex = Math.min(Math.max(Math.ceil(ms), 0), 2 ** 48 - 1)
     .toString(16)

@@ -6,13 +6,18 @@ interface ModelsLabOptions {
   baseUrl: string
   apiKey: string
   fetch: typeof fetch
-  /** Whether a failed call surely never reached the provider (connection refused, name not resolved). */
+  /**
+   * Whether a failed call surely never reached the provider (connection refused, name not
+   * resolved).
+   */
   wasNotSent: (error: unknown) => boolean
 }
 
 const MOST_REPLY_BYTES = 4 * 1024 * 1024
 
-/** https://docs.modelslab.com: `POST /api/v6/images/inpaint` and `POST /api/v6/images/fetch/{id}`. */
+/**
+ * https://docs.modelslab.com: `POST /api/v6/images/inpaint` and `POST /api/v6/images/fetch/{id}`.
+ */
 export function modelsLab(options: ModelsLabOptions): Provider {
   const post = async (
     path: string,
@@ -23,7 +28,8 @@ export function modelsLab(options: ModelsLabOptions): Provider {
     try {
       const response = await options.fetch(options.baseUrl + path, {
         method: 'POST',
-        // On a kept connection that the provider closes just now, nobody could tell whether it took the request.
+        // On a kept connection that the provider closes just now, nobody could tell whether it took
+        // the request.
         headers: {
           'content-type': 'application/json',
           accept: 'application/json',

@@ -24,7 +24,10 @@ const isShallow = (value: unknown, levels: number): boolean =>
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** The object that a body holds, or null where it is not a JSON object, or one that only an attack would nest so. */
+/**
+ * The object that a body holds, or null where it is not a JSON object, or one that only an attack
+ * would nest so.
+ */
 export function parseObject(text: string): Json | null {
   try {
     const value: unknown = JSON.parse(text.replace(/^\uFEFF/u, ''))
@@ -35,8 +38,8 @@ export function parseObject(text: string): Json | null {
 }
 
 /**
- * Reads a message that is not a refusal to talk: reply, callback or fetch, which differ only in what they leave out.
- * Null where `status` is none that we know.
+ * Reads a message that is not a refusal to talk: reply, callback or fetch, which differ only in
+ * what they leave out. Null where `status` is none that we know.
  */
 export function readOutcome(body: Json): Outcome | null {
   const facts = readFacts(body)
@@ -67,7 +70,10 @@ export function readCallback(text: string): CallbackReading {
   return { outcome: body && readOutcome(body), trackId: body && trackIdOf(body) }
 }
 
-/** Reads `body.status` first and the HTTP status second: an accepted job has been seen with HTTP 400. */
+/**
+ * Reads `body.status` first and the HTTP status second: an accepted job has been seen with HTTP
+ * 400.
+ */
 export function readReply(
   httpStatus: number,
   text: string,
@@ -102,7 +108,8 @@ const isRefusal = (httpStatus: number, body: Json) =>
   messageOf(body) !== NO_MESSAGE
 
 /**
- * Reads a fetch. Errors about our account or the provider's health say nothing of the generation, and are `unreadable`.
+ * Reads a fetch. Errors about our account or the provider's health say nothing of the generation,
+ * and are `unreadable`.
  */
 export function readFetch(
   httpStatus: number,
@@ -147,7 +154,10 @@ function readNsfw(value: unknown): { value: unknown; verdict: NsfwVerdict } {
   return { value, verdict: flagged ? 'flagged' : clear ? 'clear' : 'unknown' }
 }
 
-/** Seen as an array of strings or of `{url}`, one plain string, an object `{"0": url}`, `""`, null and absent. */
+/**
+ * Seen as an array of strings or of `{url}`, one plain string, an object `{"0": url}`, `""`, null
+ * and absent.
+ */
 function offered(source: ImageSource, value: unknown): OfferedImage[] {
   return itemsOf(value).flatMap(([position, item]) => {
     const url = textOf(isObject(item) ? item['url'] : item)

@@ -35,8 +35,9 @@ export const addressesOfSystem = () =>
 type IsAllowed = (address: string) => boolean
 
 /**
- * Opens connections to judged addresses only. The name is looked up once, here, and what was judged is what is connected
- * to, so that a name cannot answer differently the second time (DNS rebinding).
+ * Opens connections to judged addresses only. The name is looked up once, here, and what was judged
+ * is what is connected to, so that a name cannot answer differently the second time (DNS
+ * rebinding).
  */
 export function judgedConnector(options: JudgedConnectOptions): buildConnector.connector {
   const isAllowed: IsAllowed = (address) =>
@@ -57,7 +58,10 @@ export function judgedConnector(options: JudgedConnectOptions): buildConnector.c
   }
 }
 
-/** A public address of this machine is reached from inside past every firewall, at doors that the world finds shut. */
+/**
+ * A public address of this machine is reached from inside past every firewall, at doors that the
+ * world finds shut.
+ */
 function isOwn(address: string, own: readonly string[]) {
   const plain = ipaddr.parse(address).toNormalizedString()
   return own.some((one) => ipaddr.parse(one).toNormalizedString() === plain)
@@ -92,7 +96,8 @@ function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
 function judging(resolve: Resolve, isAllowed: IsAllowed): Resolve {
   return async (hostname) => {
     const addresses = await resolve(hostname)
-    // One private answer among public ones is refused whole: whoever mixes them waits for us to try the other.
+    // One private answer among public ones is refused whole: whoever mixes them waits for us to try
+    // the other.
     const refused = addresses.find((address) => !isAllowed(address))
     if (refused !== undefined) throw refusedAddress(`${hostname} (${refused})`)
     return addresses

@@ -18,14 +18,20 @@ const TIMEOUTS = new Set([
 ])
 
 export interface PublicGetOptions {
-  /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is private. */
+  /**
+   * Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is
+   * private.
+   */
   allowedPrivateOrigins: ReadonlySet<string>
   resolve?: Resolve
   /** In place of what the system says: the addresses of this machine, which are never reached. */
   ownAddresses?: () => readonly string[]
   /** For looking up the name and connecting together. */
   connectTimeoutMs?: number
-  /** Until the headers have come, again between two parts of the body, and for a connection between two requests. */
+  /**
+   * Until the headers have come, again between two parts of the body, and for a connection between
+   * two requests.
+   */
   idleTimeoutMs?: number
   /** Further requests to the same origin wait for one of these. */
   connectionsPerOrigin?: number
@@ -36,8 +42,9 @@ export interface PublicGetOptions {
 type Translate = (error: unknown) => ImageFailure
 
 /**
- * The Get of Node. Throws ImageFailure `refused_address` (final), `timeout` (an aborted signal too) and `unreachable`, also
- * while the body is read. `undici.request` neither follows redirects nor inflates; a connection is kept for its origin only.
+ * The Get of Node. Throws ImageFailure `refused_address` (final), `timeout` (an aborted signal too)
+ * and `unreachable`, also while the body is read. `undici.request` neither follows redirects nor
+ * inflates; a connection is kept for its origin only.
  */
 export function publicGet(options: PublicGetOptions): Get & { close: () => Promise<void> } {
   const agent = agentFor(options)
@@ -75,7 +82,10 @@ function agentFor({
   })
 }
 
-/** undici looks at the signal only once it is connected. Where we leave before, it drops the request by itself later. */
+/**
+ * undici looks at the signal only once it is connected. Where we leave before, it drops the request
+ * by itself later.
+ */
 async function orAborted<T>(answer: Promise<T>, signal: AbortSignal) {
   let stop: (() => void) | undefined
   const aborted = new Promise<never>((_, reject) => {

@@ -6,14 +6,18 @@ const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 
 interface PublicFetchOptions {
   fetch: (url: URL, init: RequestInit & { cache: 'no-store' }) => Promise<Response>
-  /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is private. */
+  /**
+   * Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is
+   * private.
+   */
   allowedPrivateOrigins: ReadonlySet<string>
 }
 
 /**
- * The Get of Workers. Only literal addresses are judged here: names are resolved and connected to by Cloudflare's network,
- * which has no private addresses to reach, and with the compatibility flag `global_fetch_strictly_public` no way past the
- * front doors of one's own zones. Cloudflare adds headers of its own (`cf-worker`, `cf-ray`) that name the zone.
+ * The Get of Workers. Only literal addresses are judged here: names are resolved and connected to
+ * by Cloudflare's network, which has no private addresses to reach, and with the compatibility flag
+ * `global_fetch_strictly_public` no way past the front doors of one's own zones. Cloudflare adds
+ * headers of its own (`cf-worker`, `cf-ray`) that name the zone.
  */
 export function publicFetch({ fetch, allowedPrivateOrigins }: PublicFetchOptions): Get {
   return async (url, signal) => {

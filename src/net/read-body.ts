@@ -10,8 +10,9 @@ export interface Download {
 }
 
 /**
- * The whole body, or what came of it. Throws ImageFailure `too_large` (final only where it was declared, and then without
- * reading), `not_an_image` where nothing came, and whatever broke the body before its first byte or by `signal`.
+ * The whole body, or what came of it. Throws ImageFailure `too_large` (final only where it was
+ * declared, and then without reading), `not_an_image` where nothing came, and whatever broke the
+ * body before its first byte or by `signal`.
  */
 export async function readBody(
   response: GetResponse,
@@ -49,7 +50,10 @@ async function fill(into: BoundedBytes, body: AsyncIterable<Uint8Array>, signal:
   }
 }
 
-/** One buffer that doubles: a list of chunks could be made of a million one-byte pieces, at a hundred bytes each. */
+/**
+ * One buffer that doubles: a list of chunks could be made of a million one-byte pieces, at a
+ * hundred bytes each.
+ */
 class BoundedBytes {
   length = 0
   #buffer: Uint8Array

@@ -7,13 +7,16 @@ import type { ByteRange, ObjectStore, PutOptions } from '../deps.ts'
 
 const TEMP = '.tmp'
 
-/** Far longer than a write takes: another process may be writing into the same folder as we start. */
+/**
+ * Far longer than a write takes: another process may be writing into the same folder as we start.
+ */
 const STALE_MS = 60 * 60 * 1000
 
 /**
- * Objects as files under `directory`, which is made if it is not there. Throws at once where it cannot be written.
- * Keys are relative paths: one that leaves the folder is refused, and none can be a folder of other keys too.
- * Content types are not kept. The file system must know hard links and be one from `directory` down.
+ * Objects as files under `directory`, which is made if it is not there. Throws at once where it
+ * cannot be written. Keys are relative paths: one that leaves the folder is refused, and none can
+ * be a folder of other keys too. Content types are not kept. The file system must know hard links
+ * and be one from `directory` down.
  */
 export function diskStore(directory: string): ObjectStore {
   const root = resolve(directory)
@@ -93,7 +96,10 @@ class DiskStore implements ObjectStore {
     return join(this.root, key)
   }
 
-  /** fsync(2): an entry is durable once its folder is, and each folder is an entry in the one above it. */
+  /**
+   * fsync(2): an entry is durable once its folder is, and each folder is an entry in the one above
+   * it.
+   */
   private async syncFolders(folder: string) {
     for (let at = folder; at.length >= this.root.length; at = dirname(at)) await syncFolder(at)
   }

@@ -22,8 +22,9 @@ interface S3Options extends S3Place {
 }
 
 /**
- * Objects in an S3 bucket; credentials by the SDK's own chain. `head` cannot tell a missing bucket from a missing key.
- * Without the right to list the bucket AWS answers 403 for what is not there, and that is thrown.
+ * Objects in an S3 bucket; credentials by the SDK's own chain. `head` cannot tell a missing bucket
+ * from a missing key. Without the right to list the bucket AWS answers 403 for what is not there,
+ * and that is thrown.
  */
 export function s3Store(options: S3Options): ObjectStore & { close: () => void } {
   return new S3Store(options)
@@ -88,8 +89,9 @@ class S3Store implements ObjectStore {
   }
 
   /**
-   * 412: there already. 409: another write of the key was under way, and S3 asks for the upload once more
-   * (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html). 501: the server knows no such condition.
+   * 412: there already. 409: another write of the key was under way, and S3 asks for the upload
+   * once more (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html). 501: the
+   * server knows no such condition.
    */
   private async putIfNoneMatch(key: string, bytes: Uint8Array, options: PutOptions) {
     for (let attempt = 1; ; attempt++) {
@@ -108,7 +110,10 @@ class S3Store implements ObjectStore {
     await this.putUnlessSeen(key, bytes, options)
   }
 
-  /** Two writers may both see nothing: keys name their content, so the second write puts the same bytes. */
+  /**
+   * Two writers may both see nothing: keys name their content, so the second write puts the same
+   * bytes.
+   */
   private async putUnlessSeen(key: string, bytes: Uint8Array, options: PutOptions) {
     if (!(await this.head(key))) await this.send(key, bytes, options)
   }
@@ -132,7 +137,10 @@ class S3Store implements ObjectStore {
   }
 }
 
-/** The signer takes a hash that is in the headers already; the server refuses a body that has another. */
+/**
+ * The signer takes a hash that is in the headers already; the server refuses a body that has
+ * another.
+ */
 function signAs(command: PutObjectCommand, sha256: string) {
   command.middlewareStack.add(
     (next) => (args) => {

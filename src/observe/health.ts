@@ -3,8 +3,8 @@ import type { Health, Log } from '../deps.ts'
 const SAY_AGAIN_MS = 60_000
 
 /**
- * Remembers since when a part is away, and says so once a minute for as long as it is; that it is back only where it was
- * said to be away, so that one that comes and goes does not fill the log.
+ * Remembers since when a part is away, and says so once a minute for as long as it is; that it is
+ * back only where it was said to be away, so that one that comes and goes does not fill the log.
  */
 export function watchHealth(log: Log, now: () => number): Health {
   const ledger = watch(

@@ -15,11 +15,17 @@ export interface Picture {
   /** Pixels, as the header states them however absurd; null where its first 64 KiB do not say. */
   width: number | null
   height: number | null
-  /** The file reaches the end that its format demands. Pixels are not decoded: they may still be broken. */
+  /**
+   * The file reaches the end that its format demands. Pixels are not decoded: they may still be
+   * broken.
+   */
   whole: boolean
 }
 
-/** What the bytes are by their first bytes alone; null for everything that is not PNG, JPEG, WebP, GIF or AVIF. Never throws. */
+/**
+ * What the bytes are by their first bytes alone; null for everything that is not PNG, JPEG, WebP,
+ * GIF or AVIF. Never throws.
+ */
 export function inspect(bytes: Uint8Array): Picture | null {
   const head = bytes.subarray(0, HEAD_BYTES)
   const format = FORMATS.find((each) => each.matches(head))

@@ -1,6 +1,9 @@
 import type { Log } from '../deps.ts'
 
-/** Keeps track of work that goes on after its request was answered. What `wait` makes is how `later` waits. */
+/**
+ * Keeps track of work that goes on after its request was answered. What `wait` makes is how `later`
+ * waits.
+ */
 export function trackWork(log: Log, wait: (ms: number) => Promise<void>) {
   const underWay = new Set<Promise<void>>()
   const track = (work: Promise<void>) => {

@@ -4,7 +4,10 @@ import type { Deps } from '../deps.ts'
 
 const PROBE_MS = 1000
 
-/** Keeps up to ARCHIVE_CONCURRENCY images under way. `copy` makes one attempt at one image; `freed`: a slot is free again. */
+/**
+ * Keeps up to ARCHIVE_CONCURRENCY images under way. `copy` makes one attempt at one image; `freed`:
+ * a slot is free again.
+ */
 export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wake) {
   /** Those that are written down by now hold no slot any more. */
   const slots = new Set<ClaimedImage>()
@@ -32,7 +35,10 @@ export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wak
       })
     underWay.add(work)
   }
-  /** While the store is away, one image at a time finds out whether it is back; the others are not downloaded in vain. */
+  /**
+   * While the store is away, one image at a time finds out whether it is back; the others are not
+   * downloaded in vain.
+   */
   const probe = async () => {
     // Either way: the clock may have been set back.
     if (underWay.size > 0 || Math.abs(deps.now() - probedAt) < PROBE_MS) return 0

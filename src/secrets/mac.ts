@@ -14,8 +14,9 @@ export interface Macs {
 }
 
 /**
- * HMAC-SHA256 over `afterimage/{purpose}/v1\n{field}` with keys derived from each secret by HKDF-SHA256 (RFC 5869), the
- * purpose as its info. The first secret signs; the others are still accepted, for rotation.
+ * HMAC-SHA256 over `afterimage/{purpose}/v1\n{field}` with keys derived from each secret by
+ * HKDF-SHA256 (RFC 5869), the purpose as its info. The first secret signs; the others are still
+ * accepted, for rotation.
  */
 export function macs(purpose: MacPurpose, secrets: readonly string[]): Macs {
   const keys = secrets.map((secret) => Buffer.from(hkdfSync('sha256', secret, '', purpose, 32)))

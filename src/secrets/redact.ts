@@ -3,7 +3,10 @@ import { remembered } from './remember.ts'
 /** Shorter secrets would be found in any text by what base64 makes of them. */
 const LEAST_ENCODED_CHARACTERS = 16
 
-/** A secret as it can stand in text: plain, in JSON with or without escaped slashes, percent-encoded, encoded whole. */
+/**
+ * A secret as it can stand in text: plain, in JSON with or without escaped slashes,
+ * percent-encoded, encoded whole.
+ */
 function spellings(secret: string) {
   const inJson = JSON.stringify(secret).slice(1, -1)
   const encoded = secret.length < LEAST_ENCODED_CHARACTERS ? [] : encodings(secret)
@@ -17,7 +20,10 @@ function spellings(secret: string) {
   ]
 }
 
-/** In hex, and in base64 wherever it may begin among groups of three bytes: the digits that are all its own. */
+/**
+ * In hex, and in base64 wherever it may begin among groups of three bytes: the digits that are all
+ * its own.
+ */
 function encodings(secret: string) {
   const bytes = Buffer.from(secret, 'latin1')
   const hex = bytes.toString('hex')
@@ -37,7 +43,10 @@ function encodings(secret: string) {
 const spellingsOf = (secrets: readonly string[]) =>
   [...new Set(secrets.filter(Boolean).flatMap(spellings))].toSorted((a, b) => b.length - a.length)
 
-/** A letter or a digit that was escaped although nothing asks for it: `%61`, `%2561`, `\u0061`, `\x61`, `&#97;`. */
+/**
+ * A letter or a digit that was escaped although nothing asks for it: `%61`, `%2561`, `\u0061`,
+ * `\x61`, `&#97;`.
+ */
 const ODD_ESCAPE = /%(?:25)*[2-7][0-9a-f]|\\u00|\\x|&#/iu
 
 /** Each character of the secret in any of those ways. */
@@ -52,7 +61,10 @@ function oddSpelling(secret: string) {
   return new RegExp(characters.join(''), 'giu')
 }
 
-/** A secret that no spelling but the odd ones makes shorter, or gives other characters than those of base64. */
+/**
+ * A secret that no spelling but the odd ones makes shorter, or gives other characters than those of
+ * base64.
+ */
 const PLAIN_SECRET = /^[\w-]{16,}$/u
 const isRunCharacter = Array.from({ length: 128 }, (_, code) =>
   /[\w+/-]/u.test(String.fromCharCode(code)),
@@ -91,7 +103,10 @@ const redactorOf = (secrets: readonly string[]) => redactors(secrets.join('\n'))
 /** Replaces every spelling of each secret by `***`. */
 export const redact = (text: string, secrets: readonly string[]) => redactorOf(secrets)(text)
 
-/** The same on bytes, whatever their encoding: each byte is taken as one character. `cut`: they went on. */
+/**
+ * The same on bytes, whatever their encoding: each byte is taken as one character. `cut`: they went
+ * on.
+ */
 export function redactBytes(
   bytes: Uint8Array,
   secrets: readonly string[],
@@ -108,7 +123,9 @@ export function redactBytes(
 /** Fewer characters of a secret tell nothing. */
 const TELLING_CHARACTERS = 8
 
-/** What was cut may end in the beginning of a secret, with too little missing to be hard to guess. */
+/**
+ * What was cut may end in the beginning of a secret, with too little missing to be hard to guess.
+ */
 function withoutCutSecret(text: string, secrets: readonly string[]) {
   for (const secret of spellingsOf(secrets))
     for (let length = secret.length - 1; length >= TELLING_CHARACTERS; length--)
@@ -116,7 +133,10 @@ function withoutCutSecret(text: string, secrets: readonly string[]) {
   return text
 }
 
-/** The same on the texts in a JSON value; numbers and its shape stay. Most hold nothing of it, and stay the very same. */
+/**
+ * The same on the texts in a JSON value; numbers and its shape stay. Most hold nothing of it, and
+ * stay the very same.
+ */
 export function redactJson<T>(value: T, secrets: readonly string[]): T {
   const clean = redactorOf(secrets)
   const text = JSON.stringify(value)

@@ -1,7 +1,10 @@
 /** How many are remembered: what many messages at a time ask for again and again. */
 const MOST_REMEMBERED = 256
 
-/** `make`, which always makes the same of the same key, asked again only for what was not asked for lately. */
+/**
+ * `make`, which always makes the same of the same key, asked again only for what was not asked for
+ * lately.
+ */
 export function remembered<T>(make: (key: string) => T) {
   const made = new Map<string, T>()
   return (key: string): T => {

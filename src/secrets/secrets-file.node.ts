@@ -19,8 +19,8 @@ const secretsFile = z.object({
 })
 
 /**
- * The settings with whatever secrets they lack: those of `secrets.json` beside the database, made at the first start and
- * readable by its owner only.
+ * The settings with whatever secrets they lack: those of `secrets.json` beside the database, made
+ * at the first start and readable by its owner only.
  */
 export function withSecrets(config: Config): Config & { secretsPath: string | null } {
   if (config.callbackSecrets.length > 0 && config.tokens.length > 0)

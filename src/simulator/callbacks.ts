@@ -11,7 +11,10 @@ const CONTENT_TYPE = { json: 'application/json', text: 'text/plain' } as const
 
 type Answer = Pick<Delivery, 'answer' | 'problem'>
 
-/** Tells the webhook of an ended job as its knobs say; `replied` resolves when the submission's own reply is out. */
+/**
+ * Tells the webhook of an ended job as its knobs say; `replied` resolves when the submission's own
+ * reply is out.
+ */
 export async function callBack(world: World, job: Job, replied: Promise<void>) {
   const { knobs, request } = job
   const { callback: manner } = knobs

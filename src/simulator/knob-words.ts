@@ -10,8 +10,8 @@ const GROUP = /\[([^[\]]*=[^[\]]*)\]/g
 export const defaultKnobs: Knobs = toKnobs(knobNames.map((name) => [name, KNOBS[name].fallback]))
 
 /**
- * The knobs that a prompt asks for, such as `a harbour at dawn [callback=lost delay=2]`, over those of `defaults`.
- * Throws Refusal, naming what is allowed, for what no knob knows.
+ * The knobs that a prompt asks for, such as `a harbour at dawn [callback=lost delay=2]`, over those
+ * of `defaults`. Throws Refusal, naming what is allowed, for what no knob knows.
  */
 export function readKnobs(prompt: string | null, defaults: Knobs): Knobs {
   const words = [...(prompt ?? '').matchAll(GROUP)].flatMap(

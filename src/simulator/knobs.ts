@@ -2,7 +2,10 @@ import { choice, seconds, sequence, times, type Knob, type ValueOf } from './kno
 
 const DAY_SECONDS = 24 * 3600
 
-/** Every misbehaviour there is to ask for. The reading of prompts and flags, the types and the help text all come from here. */
+/**
+ * Every misbehaviour there is to ask for. The reading of prompts and flags, the types and the help
+ * text all come from here.
+ */
 export const KNOBS = {
   reply: choice(
     'what the submission is answered',

@@ -5,7 +5,10 @@ const HORIZON = 560
 const HILLS = 5
 const GOLDEN_ANGLE = 137.5
 
-/** An SVG of hills under a sun or moon, the same for the same seed and position, and of another colour for every position. */
+/**
+ * An SVG of hills under a sun or moon, the same for the same seed and position, and of another
+ * colour for every position.
+ */
 export function landscape(seed: number, position: number, width: number, height: number) {
   const dice = diceOf(`${seed}/${position}`)
   const hue = Math.round((diceOf(String(seed))() * 360 + position * GOLDEN_ANGLE) % 360)

@@ -26,8 +26,9 @@ const processTerminal: Terminal = {
 }
 
 /**
- * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit code: 0 when it was ended by
- * SIGINT or SIGTERM, 1 where a port cannot be had, 2 for options that make no sense.
+ * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit
+ * code: 0 when it was ended by SIGINT or SIGTERM, 1 where a port cannot be had, 2 for options that
+ * make no sense.
  */
 export async function runSimulator(
   argv: string[],

@@ -21,7 +21,10 @@ const NO_PROXIES = {
 const OTHERS = 10
 const DIFFERENT = 20
 
-/** The links of a new job: those of its result, then those that contradict it, where a message is to. */
+/**
+ * The links of a new job: those of its result, then those that contradict it, where a message is
+ * to.
+ */
 export function makeLinks(world: World, samples: number, knobs: Knobs): Link[] {
   if (knobs.result !== 'images') return []
   const hasOthers = knobs.fetch_outputs !== 'same' || knobs.callback_says.includes('other')
@@ -39,7 +42,9 @@ export function urls(world: World, job: Job, source: Link['source'], named: Name
     .map((link) => sign(link.url, job.knobs, world.now()))
 }
 
-/** `output` in the shape that was asked for; the provider's own emptiness where it has no links yet. */
+/**
+ * `output` in the shape that was asked for; the provider's own emptiness where it has no links yet.
+ */
 export function output(urls: string[], { outputs_shape }: Knobs) {
   if (outputs_shape === 'text') return urls[0] ?? ''
   return outputs_shape === 'array' ? urls : urls.map((url) => ({ url }))

@@ -33,10 +33,15 @@ const requestSchema = z.object({
     .transform(orNull),
 })
 
-/** An inpaint request as the provider understood it: numbers are numbers, defaults are filled in. */
+/**
+ * An inpaint request as the provider understood it: numbers are numbers, defaults are filled in.
+ */
 export type InpaintRequest = z.infer<typeof requestSchema>
 
-/** Throws Refusal with every field at fault. Numbers as strings, nulls, and booleans for yes and no are taken. */
+/**
+ * Throws Refusal with every field at fault. Numbers as strings, nulls, and booleans for yes and no
+ * are taken.
+ */
 export function readRequest(body: unknown): InpaintRequest {
   const parsed = requestSchema.safeParse(body)
   if (parsed.success) return parsed.data

@@ -9,8 +9,8 @@ import type { Deps, PutOptions } from '../deps.ts'
 export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
 
 /**
- * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of each host that are
- * under way elsewhere in this process. Returns how many were tried.
+ * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of
+ * each host that are under way elsewhere in this process. Returns how many were tried.
  */
 export async function archiveDue(
   deps: Deps,
@@ -22,7 +22,9 @@ export async function archiveDue(
   return images.length
 }
 
-/** One host holds at most half of the slots, so that a host that hangs leaves room for the others. */
+/**
+ * One host holds at most half of the slots, so that a host that hangs leaves room for the others.
+ */
 export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<string, number>) {
   const now = deps.now()
   const perHost = Math.max(1, Math.floor(deps.config.archiveConcurrency / 2))
@@ -39,8 +41,9 @@ export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<stri
 }
 
 /**
- * One attempt at one image, from the place that has waited longest for its turn. `transferred` is called once nothing of it is
- * under way any more, and all that is left is to write down what came of it.
+ * One attempt at one image, from the place that has waited longest for its turn. `transferred` is
+ * called once nothing of it is under way any more, and all that is left is to write down what came
+ * of it.
  */
 export async function archiveImage(
   deps: Deps,
@@ -73,8 +76,8 @@ export async function archiveImage(
 }
 
 /**
- * The bytes are stored, and their link may be dead the next minute: while the ledger cannot take that, it is kept in memory
- * and tried again for as long as the lease lasts.
+ * The bytes are stored, and their link may be dead the next minute: while the ledger cannot take
+ * that, it is kept in memory and tried again for as long as the lease lasts.
  */
 async function keep(
   deps: Deps,
@@ -110,8 +113,9 @@ async function noteKept(
 }
 
 /**
- * Untried places first, then those whose deadline has passed and that get their last try, then the least tried: each time
- * the one that dies first. What another image tries already comes last of all.
+ * Untried places first, then those whose deadline has passed and that get their last try, then the
+ * least tried: each time the one that dies first. What another image tries already comes last of
+ * all.
  */
 export function nextPlace(places: readonly Place[], at: number): Place | undefined {
   const urgency = ({ attempts, expiresAt }: Place) =>
@@ -174,12 +178,15 @@ async function store(
 }
 
 const PUT_PATIENCE_MS = 10_000
-/** 8 Mbit/s: a store that is slower than this, and answers nobody else meanwhile, counts as away. */
+/**
+ * 8 Mbit/s: a store that is slower than this, and answers nobody else meanwhile, counts as away.
+ */
 const PUT_BYTES_PER_MS = 1024
 
 /**
- * A put that is given up once the store has answered nobody for as long as this one may take: it takes connections and never
- * answers, and would hold every slot until it is restarted. The given up one may still succeed: keys name their content.
+ * A put that is given up once the store has answered nobody for as long as this one may take: it
+ * takes connections and never answers, and would hold every slot until it is restarted. The given
+ * up one may still succeed: keys name their content.
  */
 export async function putInTime(
   { objects, health }: Deps,
@@ -253,7 +260,10 @@ async function fail(deps: Deps, image: ClaimedImage, { places, place, at, kept, 
   if (!written) await failAgain(deps, image, { place, at, kept, failure }, places.length)
 }
 
-/** The image gained a place while the attempt went on: the decision is made again. Or its lease is lost, and not ours. */
+/**
+ * The image gained a place while the attempt went on: the decision is made again. Or its lease is
+ * lost, and not ours.
+ */
 async function failAgain(
   deps: Deps,
   image: ClaimedImage,
@@ -264,7 +274,10 @@ async function failAgain(
   if (places.length !== seen) await fail(deps, image, { ...failed, places })
 }
 
-/** A place gets its last try once its link has died. A store that is away does not use it up, for one lifetime more. */
+/**
+ * A place gets its last try once its link has died. A store that is away does not use it up, for
+ * one lifetime more.
+ */
 function isLastTry({ config }: Deps, place: Place, at: number, { code }: ImageFailure) {
   return place.expiresAt + (code === 'store_failed' ? config.linkLifetimeMs : 0) <= at
 }
@@ -277,7 +290,10 @@ function sequel(deps: Deps, image: ClaimedImage, places: Place[], hasCopy: boole
   return image.providerId !== null && !image.freshLinksAsked ? { kind: 'parked' } : { kind: 'lost' }
 }
 
-/** An untried place at once; else after the backoff of this round, and not later than the next link dies. */
+/**
+ * An untried place at once; else after the backoff of this round, and not later than the next link
+ * dies.
+ */
 function dueAt({ config }: Deps, image: ClaimedImage, places: Place[], place: Place, now: number) {
   if (place.attempts === 0) return now
   const live = places.filter(({ exhausted }) => !exhausted)

@@ -3,7 +3,10 @@ import type { Deps } from '../deps.ts'
 import { settle } from './settle.ts'
 import { uuidTime } from '../model/uuid.ts'
 
-/** A callback as it came in; its id is made before anything of it is written, and names it everywhere. */
+/**
+ * A callback as it came in; its id is made before anything of it is written, and names it
+ * everywhere.
+ */
 export interface Delivery {
   id: string
   generationId: string
@@ -15,7 +18,10 @@ export interface Delivery {
   tooLarge: boolean
 }
 
-/** Settles what a delivery says, as it stands in `bytes`: what came, where that is at hand. Safe to repeat. */
+/**
+ * Settles what a delivery says, as it stands in `bytes`: what came, where that is at hand. Safe to
+ * repeat.
+ */
 export async function deliver(deps: Deps, delivery: Delivery, bytes: Uint8Array) {
   const { generationId, tooLarge, ...evidence } = delivery
   const said: Said = tooLarge

@@ -11,13 +11,16 @@ export interface ReceivedBody {
   tooLarge: boolean
 }
 
-/** How long the ledger, and then the spool, has to take a callback where there is a spool: together less than 2 s. */
+/**
+ * How long the ledger, and then the spool, has to take a callback where there is a spool: together
+ * less than 2 s.
+ */
 const LEDGER_MS = 1100
 const SPOOL_MS = 700
 
 /**
- * Takes a callback whose MAC was verified. Once it resolves, the callback is kept, and what it changes with it; or it is in
- * the spool, and will be.
+ * Takes a callback whose MAC was verified. Once it resolves, the callback is kept, and what it
+ * changes with it; or it is in the spool, and will be.
  * @throws LedgerUnavailable: nothing is kept, and the sender must try again.
  */
 export async function receive(deps: Deps, id: string, body: ReceivedBody) {

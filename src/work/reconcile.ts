@@ -3,7 +3,10 @@ import { answered } from '../model/generation.ts'
 import { settle } from './settle.ts'
 import { firstIdAt } from '../model/uuid.ts'
 
-/** Asks the provider for up to `limit` results that are late or owed. Returns how many were asked for. */
+/**
+ * Asks the provider for up to `limit` results that are late or owed. Returns how many were asked
+ * for.
+ */
 export async function reconcileDue(deps: Deps, limit: number) {
   const now = deps.now()
   const fetches = await deps.ledger.fetchesClaimed({

@@ -5,8 +5,8 @@ import type { Deps } from '../deps.ts'
 import { recordJson, recordKey } from '../json/record.ts'
 
 /**
- * Writes up to `limit` records that have been due for `forMs`: the bucket explains itself, so that a lost ledger can be
- * made again from it. Returns how many were tried. A crash costs a second PUT.
+ * Writes up to `limit` records that have been due for `forMs`: the bucket explains itself, so that
+ * a lost ledger can be made again from it. Returns how many were tried. A crash costs a second PUT.
  */
 export async function recordDue(deps: Deps, limit: number, forMs = 0) {
   const ids = await deps.ledger.recordsDue(deps.now() - forMs, limit)
@@ -36,8 +36,9 @@ async function writeRecord(deps: Deps, id: string) {
 const RETRY_ROUND = 5
 
 /**
- * The record of a generation as it stands, and where it belongs; null where the ledger has none of this id. Its version is
- * read before anything that it stands for: whatever changes in between makes another record owed.
+ * The record of a generation as it stands, and where it belongs; null where the ledger has none of
+ * this id. Its version is read before anything that it stands for: whatever changes in between
+ * makes another record owed.
  */
 export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
   const whole = await ledger.generation(id)

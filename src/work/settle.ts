@@ -5,9 +5,9 @@ import type { Deps } from '../deps.ts'
 import { redactJson } from '../secrets/redact.ts'
 
 /**
- * All three roads end here: a decision is made from what the ledger knows and written only if nothing changed meanwhile;
- * else it is made again. A callback whose body was kept before is only counted. False where the ledger does not know the
- * generation.
+ * All three roads end here: a decision is made from what the ledger knows and written only if
+ * nothing changed meanwhile; else it is made again. A callback whose body was kept before is only
+ * counted. False where the ledger does not know the generation.
  */
 export async function settle(
   deps: Deps,

@@ -32,8 +32,8 @@ export async function keepInSpool(spool: ObjectStore, delivery: Delivery) {
 }
 
 /**
- * Gives the ledger up to `limit` deliveries that it could not take when they came. Each is deleted once it is settled:
- * settling it twice changes nothing. Returns how many were taken.
+ * Gives the ledger up to `limit` deliveries that it could not take when they came. Each is deleted
+ * once it is settled: settling it twice changes nothing. Returns how many were taken.
  * @throws LedgerUnavailable while it still cannot
  */
 export async function drainSpool(deps: Deps, limit: number) {

@@ -18,8 +18,8 @@ export interface Submission {
 const LONGEST_HOLD_MS = 60_000
 
 /**
- * Writes the request, then submits it, then waits for the reply. `replayed`: the Idempotency-Key was used for the same
- * request before, and nothing was submitted.
+ * Writes the request, then submits it, then waits for the reply. `replayed`: the Idempotency-Key
+ * was used for the same request before, and nothing was submitted.
  * @throws AppError `idempotency_key_reused`, LedgerUnavailable
  */
 export async function submit(deps: Deps, submission: Submission) {
@@ -78,8 +78,8 @@ async function send(deps: Deps, id: string, request: InpaintRequest) {
 }
 
 /**
- * The reply is the provider's word and comes once. While the ledger cannot take it, it is kept in memory and tried again;
- * should the process die first, the request counts as unconfirmed.
+ * The reply is the provider's word and comes once. While the ledger cannot take it, it is kept in
+ * memory and tried again; should the process die first, the request counts as unconfirmed.
  */
 async function keepReply(deps: Deps, id: string, reply: Reply): Promise<void> {
   try {
@@ -108,7 +108,10 @@ async function backoffMs({ ledger, config }: Deps) {
   )
 }
 
-/** Sends what is held, oldest first, as far as the gate allows and up to `limit`. Returns how many were sent. */
+/**
+ * Sends what is held, oldest first, as far as the gate allows and up to `limit`. Returns how many
+ * were sent.
+ */
 export async function sendHeld(deps: Deps, limit = Infinity) {
   let sent = 0
   for (; sent < limit; sent++) {

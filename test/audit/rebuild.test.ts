@@ -95,7 +95,10 @@ async function everything(door: Door) {
   return { list, timelines }
 }
 
-/** A bit of everything: mirrors, signatures, a lost image, a contradiction, a failure, a silent verdict, a client's key. */
+/**
+ * A bit of everything: mirrors, signatures, a lost image, a contradiction, a failure, a silent
+ * verdict, a client's key.
+ */
 async function eventful() {
   const here = world()
   const signed = `${LINK}?Expires=1769900000&Signature=s3cret`

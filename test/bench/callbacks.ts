@@ -21,11 +21,15 @@ const WARM_UP = 4000
 const BODY_BYTES = 2048
 const IMAGE_BYTES = 200_000
 
-/** Distinct valid callbacks, each for a generation that waits for it: durable, MAC checked, parsed, settled. */
+/**
+ * Distinct valid callbacks, each for a generation that waits for it: durable, MAC checked, parsed,
+ * settled.
+ */
 export async function benchCallbacks(rounds: number) {
   const hosts = await loopbackHosts()
   const { path, ids } = await awaiting(WARM_UP + CALLBACKS)
-  // Links at a host that takes connections and is silent: the archiver waits, and takes nothing from what is measured.
+  // Links at a host that takes connections and is silent: the archiver waits, and takes nothing
+  // from what is measured.
   const quiet = callbacksFor(ids, (n) => [`${hosts.deaf}/${n}-0.png`, `${hosts.deaf}/${n}-1.png`])
   const busy = callbacksFor(ids, (n) => links(hosts, IMAGE_BYTES, 2, String(n)))
   const ways = {

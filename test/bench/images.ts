@@ -11,7 +11,10 @@ const SIZES = [
 ]
 const PATIENCE_MS = 300_000
 
-/** From two loopback hosts to a loopback S3 sink, sixteen at a time, as against a bare GET, SHA-256 and PUT. */
+/**
+ * From two loopback hosts to a loopback S3 sink, sixteen at a time, as against a bare GET, SHA-256
+ * and PUT.
+ */
 export async function benchImages(rounds: number) {
   const rows = []
   for (const { name, bytes, count } of SIZES) {

@@ -22,7 +22,10 @@ const PAGES: Record<string, (rows: number) => string> = {
   'nsfw=flagged and status=failed, none': () => '&nsfw=flagged&status=failed',
 }
 
-/** Pages of 20 of `GET /v1/generations`, one request at a time, over a million rows as against ten thousand. */
+/**
+ * Pages of 20 of `GET /v1/generations`, one request at a time, over a million rows as against ten
+ * thousand.
+ */
 export async function benchLists(rounds: number) {
   const few = await measured(FEW, rounds)
   const many = await measured(MANY, rounds)

@@ -9,8 +9,9 @@ export interface Load {
 }
 
 /**
- * Sends every request once over so many kept-alive connections: the next as soon as the last is answered. A client of a
- * few lines, so that it takes as little as possible from the server beside it.
+ * Sends every request once over so many kept-alive connections: the next as soon as the last is
+ * answered. A client of a few lines, so that it takes as little as possible from the server beside
+ * it.
  */
 export async function drive(
   url: string,

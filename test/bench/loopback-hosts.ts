@@ -3,8 +3,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { crc32, deflateSync } from 'node:zlib'
 
-// The world beside the service, in a process of its own: two image hosts, a host that never answers, an object store that
-// takes everything, and one that never answers. `/seen` tells what was seen so far.
+// The world beside the service, in a process of its own: two image hosts, a host that never
+// answers, an object store that takes everything, and one that never answers. `/seen` tells what
+// was seen so far.
 
 const seen = { gets: 0, puts: 0, firstGetAt: 0, firstPutAt: 0, lastPutAt: 0 }
 const urls = new Set<string>()

@@ -8,7 +8,9 @@ const IMAGES = 5000
 const IMAGE_BYTES = 1_000_000
 const PATIENCE_MS = 600_000
 
-/** What archiving thousands of images takes beyond the memory of a service that has nothing to do. */
+/**
+ * What archiving thousands of images takes beyond the memory of a service that has nothing to do.
+ */
 export async function benchMemory() {
   const resting = await atRest()
   const hosts = await loopbackHosts()

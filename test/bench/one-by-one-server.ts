@@ -13,7 +13,8 @@ import { diskStore } from '../../src/objects/disk.node.ts'
 import { readCallback } from '../../src/modelslab/read.ts'
 import { SECRET, TOKEN } from './rig.ts'
 
-// The same doors, verbs and ledger, but every list of statements has a transaction and an fsync of its own.
+// The same doors, verbs and ledger, but every list of statements has a transaction and an fsync of
+// its own.
 
 const [folder = ''] = process.argv.slice(2)
 const config = readConfig({

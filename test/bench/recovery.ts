@@ -9,7 +9,10 @@ import { pending } from './seeds.ts'
 const ROWS = 100_000
 const IMAGE_BYTES = 200_000
 
-/** From the start of the process to the first callback answered and the first image archived, with much left to do. */
+/**
+ * From the start of the process to the first callback answered and the first image archived, with
+ * much left to do.
+ */
 export async function benchRecovery(rounds: number) {
   const seeded = await loopbackHosts()
   const full = await pending(links(seeded, IMAGE_BYTES, ROWS, 'recovery'))

@@ -59,7 +59,10 @@ export async function awaiting(count: number) {
   return { path, ids }
 }
 
-/** A ledger in which every one of `urls` is a pending image that is due: of each two, an output and its mirror. */
+/**
+ * A ledger in which every one of `urls` is a pending image that is due: of each two, an output and
+ * its mirror.
+ */
 export function pending(urls: readonly string[]) {
   const now = Date.now()
   return seeded((write) => {
@@ -88,7 +91,10 @@ export function pending(urls: readonly string[]) {
   })
 }
 
-/** A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred failed. */
+/**
+ * A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred
+ * failed.
+ */
 export function ended(count: number) {
   const newest = Date.now()
   return seeded((write) => {

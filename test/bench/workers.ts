@@ -9,7 +9,10 @@ import { aims, row, say } from './report.ts'
 import { copyOf, folder, links, type LoopbackHosts, loopbackHosts, SECRET, service } from './rig.ts'
 import { awaiting, pending } from './seeds.ts'
 
-/** Few: with more, workerd leaves some unread for seconds, and then closes them as if nothing had come. */
+/**
+ * Few: with more, workerd leaves some unread for seconds, and then closes them as if nothing had
+ * come.
+ */
 const CONNECTIONS = 4
 const CALLBACKS = 1000
 const IMAGES = 200
@@ -35,7 +38,10 @@ type Homes = Record<
   <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>
 >
 
-/** The bundle that is deployed, inside workerd, with D1 and R2 as Miniflare simulates them in the same process. */
+/**
+ * The bundle that is deployed, inside workerd, with D1 and R2 as Miniflare simulates them in the
+ * same process.
+ */
 export async function benchWorkers(rounds: number, backlog: number) {
   const hosts = await loopbackHosts()
   const bundle = await bundled()
@@ -104,7 +110,9 @@ async function callbackCost(hosts: LoopbackHosts): Promise<Cost> {
     })
 }
 
-/** From the moment at which the first are copied until all are, and every record of them is written. */
+/**
+ * From the moment at which the first are copied until all are, and every record of them is written.
+ */
 function imageCost(hosts: LoopbackHosts): Cost {
   let turn = 0
   return async (home) => {
@@ -270,7 +278,10 @@ async function copyRows(ledger: string, worker: Workerd) {
 /** Where Linux counts the time of processes, whatever its own ticks are. */
 const TICKS_PER_MS = 0.1
 
-/** CPU milliseconds that a process has spent so far, in user and in kernel mode (proc(5), utime and stime). */
+/**
+ * CPU milliseconds that a process has spent so far, in user and in kernel mode (proc(5), utime and
+ * stime).
+ */
 function cpuMs(pid: number) {
   const fields = statOf(pid)
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_MS

@@ -49,8 +49,8 @@ const SETTLE_MS = 120_000
 const QUIET_MS = 2500
 
 /**
- * Runs the service under load while it is killed again and again on the same files, lets everything come to its end, and
- * compares what was answered, submitted and delivered with what is there.
+ * Runs the service under load while it is killed again and again on the same files, lets everything
+ * come to its end, and compares what was answered, submitted and delivered with what is there.
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const simulator = await startSimulator({ maxQueued: MAX_QUEUED, knobs: USUAL })
@@ -196,7 +196,10 @@ class Run {
     await program.kill()
   }
 
-  /** Everything that comes to an end by itself; then all that only time ends. What does not is reported by the check. */
+  /**
+   * Everything that comes to an end by itself; then all that only time ends. What does not is
+   * reported by the check.
+   */
   private async settle() {
     await this.quiet()
     await this.untilAll(

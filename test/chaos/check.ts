@@ -20,7 +20,10 @@ interface Evidence {
   objects: string
 }
 
-/** Compares what was answered, submitted and delivered with what is there; returns what is wrong, a sentence each. */
+/**
+ * Compares what was answered, submitted and delivered with what is there; returns what is wrong, a
+ * sentence each.
+ */
 export async function check(evidence: Evidence): Promise<string[]> {
   const problems = [...missing(evidence), ...sentTwice(evidence)]
   for (const generation of evidence.generations)
@@ -136,7 +139,10 @@ function imageLost(
   return archived === 1 ? [] : [`${name} was archived ${archived} times`]
 }
 
-/** The bytes are those of their hash; and those that the link shows, where it needs no signature and is whole. */
+/**
+ * The bytes are those of their hash; and those that the link shows, where it needs no signature and
+ * is whole.
+ */
 async function objectsWrong(
   { objects }: Evidence,
   { images, prompt }: Shown,

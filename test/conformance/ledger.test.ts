@@ -18,7 +18,9 @@ import {
   world,
 } from '../support/world.ts'
 
-/** What every driver of the ledger keeps. The stories of the verbs run over each driver beside it. */
+/**
+ * What every driver of the ledger keeps. The stories of the verbs run over each driver beside it.
+ */
 
 const beat = statement<{ id: number; at: number }, { id: number }>(
   sql`insert into heartbeat (id, at) values (${value('id')}, ${value('at')}) returning id`,

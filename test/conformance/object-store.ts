@@ -7,7 +7,10 @@ const MIB = 1024 * 1024
 /** Miniflare's R2 takes seconds for what others do in one. */
 const SLOW_MS = 120_000
 
-/** What every store keeps of the `ObjectStore` port. To be called inside a `describe`; `open` gives a store with nothing in it. */
+/**
+ * What every store keeps of the `ObjectStore` port. To be called inside a `describe`; `open` gives
+ * a store with nothing in it.
+ */
 export function behavesAsObjectStore(open: () => ObjectStore) {
   let store: ObjectStore
   beforeAll(() => {

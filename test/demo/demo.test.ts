@@ -35,7 +35,9 @@ async function demoOnTerminal(env: Record<string, string> = {}) {
 
 let turn: Promise<unknown> = Promise.resolve()
 
-/** Each demo looks for a free port before it takes it: the next one starts once this one listens. */
+/**
+ * Each demo looks for a free port before it takes it: the next one starts once this one listens.
+ */
 function start(command: string[], env: Record<string, string>) {
   const mine = turn.then(() => begin(command, env))
   turn = mine.catch(() => undefined)

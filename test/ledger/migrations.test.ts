@@ -65,7 +65,10 @@ migrations_dir = ${JSON.stringify(join(ROOT, 'migrations'))}
   return join(folder, file ?? '')
 }
 
-/** Nobody is asked whether to go on, nothing is reported, and the look for a newer wrangler ends at a closed port. */
+/**
+ * Nobody is asked whether to go on, nothing is reported, and the look for a newer wrangler ends at
+ * a closed port.
+ */
 const OFFLINE = { CI: '1', WRANGLER_SEND_METRICS: 'false', npm_registry: 'http://127.0.0.1:9/' }
 
 /** Without what each tool notes for itself. */

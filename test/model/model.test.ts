@@ -6,7 +6,10 @@ import { reordered, story } from '../support/model/steps.ts'
 import { textOf } from '../support/model/wire.ts'
 import { shown, submitted, world } from '../support/world.ts'
 
-/** `MODEL_RUNS=5000` plays more stories; `MODEL_SEED` and `MODEL_PATH` play again what a failure names. */
+/**
+ * `MODEL_RUNS=5000` plays more stories; `MODEL_SEED` and `MODEL_PATH` play again what a failure
+ * names.
+ */
 const RUNS = Number(process.env['MODEL_RUNS'] ?? 100)
 const SEED = process.env['MODEL_SEED']
 const PATH = process.env['MODEL_PATH']

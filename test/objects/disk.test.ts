@@ -121,7 +121,10 @@ describe('a folder of objects', () => {
   )
 })
 
-/** Kills it as soon as a file is seen half written. Resolves to what it had said was durable by then. */
+/**
+ * Kills it as soon as a file is seen half written. Resolves to what it had said was durable by
+ * then.
+ */
 async function killWhileWriting(folder: string) {
   const child = spawnTypeScript(KEEP_WRITING, [folder, String(LENGTH)])
   const said = text(child.stdout)

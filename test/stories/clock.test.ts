@@ -15,7 +15,10 @@ import { type Program, until } from '../support/process/program.ts'
 import { type Job, type Script, sha256 } from '../support/process/stand-in.ts'
 
 const TWO_HOURS_MS = 2 * 3600 * 1000
-/** How far the program's clock is ahead of the machine's, one after the other: it jumps back, ahead, ahead and back. */
+/**
+ * How far the program's clock is ahead of the machine's, one after the other: it jumps back, ahead,
+ * ahead and back.
+ */
 const JUMPS = [-TWO_HOURS_MS, 0, TWO_HOURS_MS, 0]
 /** Until each picture is there. */
 const MISSES = 3
@@ -54,7 +57,10 @@ const said = ({ lines }: Program, which: (line: Line) => boolean) =>
 
 const timeOfLast = (program: Program) => Date.parse(said(program, () => true).at(-1)?.time ?? '')
 
-/** Some are refused at first, of some nobody is told, and no picture is there at once: everything waits for something. */
+/**
+ * Some are refused at first, of some nobody is told, and no picture is there at once: everything
+ * waits for something.
+ */
 const slow = (accepted: Job[]): Script => {
   return async (job, answer, provider) => {
     const nth = provider.submissions.length

@@ -52,7 +52,9 @@ async function sickHost(bench: Bench, manner: Manner) {
   return { origin: host.origin, visits, recover: () => (state.isWell = true) }
 }
 
-/** The prompt says which picture of the host a submission shows; without one it is the usual story. */
+/**
+ * The prompt says which picture of the host a submission shows; without one it is the usual story.
+ */
 const shownBy =
   (origin: string): Script =>
   (job, answer, provider) => {

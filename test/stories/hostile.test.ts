@@ -169,7 +169,10 @@ it('cuts a list of ten thousand links down, says so, and goes on answering', asy
 
 const MEBIBYTE = 1024 * 1024
 
-/** The service behind a provider that follows `script`, allowed to reach `origins` and the provider's own image hosts. */
+/**
+ * The service behind a provider that follows `script`, allowed to reach `origins` and the
+ * provider's own image hosts.
+ */
 async function behind(bench: Bench, origins: string[], script: Script, settings: Settings = {}) {
   const provider = await bench.standIn(script)
   const here = await bench.home({ ...provider.settings(), ...settings })
@@ -178,7 +181,10 @@ async function behind(bench: Bench, origins: string[], script: Script, settings:
   return { provider, here, program: await bench.start(here.settings) }
 }
 
-/** The prompt says which list of links a submission gets, with one good image behind them: at once or by callback. */
+/**
+ * The prompt says which list of links a submission gets, with one good image behind them: at once
+ * or by callback.
+ */
 const namesIn =
   (messages: Attack[][]): Script =>
   async (job, answer, provider) => {

@@ -16,7 +16,10 @@ it('loses nothing that it answered, and does nothing twice, however often it is 
   expect(problems).toEqual([])
 }, 120_000)
 
-/** The answer is sent before the commit; and the commit takes so long that a kill falls between them. */
+/**
+ * The answer is sent before the commit; and the commit takes so long that a kill falls between
+ * them.
+ */
 const ANSWERS_FIRST: Break[] = [
   {
     file: 'http/callbacks.ts',

@@ -21,7 +21,9 @@ if (nginx === undefined) {
 
 const README = join(import.meta.dirname, '../../README.md')
 
-/** The configuration as the README prints it, with the places that are another machine's put right. */
+/**
+ * The configuration as the README prints it, with the places that are another machine's put right.
+ */
 async function printed(places: Record<string, string>) {
   const block = /^```nginx\n([\s\S]*?)^```$/mu.exec(await readFile(README, 'utf8'))?.[1] ?? ''
   return Object.entries(places).reduce((text, [theirs, ours]) => {

@@ -13,7 +13,10 @@ import {
   world,
 } from '../support/world.ts'
 
-/** What the provider said in one case, message by message, and how the generation must end. `{{id}}` is its id. */
+/**
+ * What the provider said in one case, message by message, and how the generation must end. `{{id}}`
+ * is its id.
+ */
 interface Payload {
   title: string
   reply: { http?: number; body: unknown }

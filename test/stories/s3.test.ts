@@ -59,7 +59,9 @@ const dyingOrLasting: Script = (job, answer, provider) => {
   return provider.finish(job, { ...provider.success(job), proxy_links: '' })
 }
 
-/** How many images were downloaded in a stretch of time that saw the store probed again and again. */
+/**
+ * How many images were downloaded in a stretch of time that saw the store probed again and again.
+ */
 async function downloadsWhileAway({ gets }: StandIn) {
   const from = Date.now()
   const since = (ms: number) => gets.filter(({ at }) => at > from + ms).length

@@ -145,7 +145,10 @@ function jobOf({ submissions }: StandIn, id: string) {
   return job
 }
 
-/** Refuses the first for so long that the service is killed meanwhile, then accepts all; says everything each time. */
+/**
+ * Refuses the first for so long that the service is killed meanwhile, then accepts all; says
+ * everything each time.
+ */
 const talkative: Script = (job, answer, provider) => {
   const everything = `${MARK} for ${API_KEY} at ${job.webhook}`
   if (provider.submissions.length === 1)
@@ -248,7 +251,10 @@ const prefixed = (prefix: string, places: Places): Places =>
 const recordsIn = (objects: Places) =>
   Object.keys(objects).filter((name) => name.endsWith('.json')).length
 
-/** Everything in the ledger but the bodies of callbacks, which are evidence: links stand there as they came. */
+/**
+ * Everything in the ledger but the bodies of callbacks, which are evidence: links stand there as
+ * they came.
+ */
 function tablesBesideBodies({ database }: Home) {
   const ledger = new Database(database, { readonly: true })
   const tables = ['generations', 'images', 'offers', 'events', 'nsfw_reports', 'gate']

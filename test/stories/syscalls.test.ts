@@ -12,7 +12,10 @@ const accepts: Script = (job, answer, provider) => answer.json(provider.processi
 const AT_ONCE = 5
 const ONE_BY_ONE = 3
 
-/** What is wrong with the order of the calls by which a callback came in, was kept and was answered; null where nothing is. */
+/**
+ * What is wrong with the order of the calls by which a callback came in, was kept and was answered;
+ * null where nothing is.
+ */
 function disorder(calls: Call[], mark: string) {
   const next = (after: number, what: RegExp, is: (call: Call) => boolean) =>
     calls.find((call) => call.began > after && what.test(call.name) && is(call))
@@ -45,7 +48,10 @@ function disorder(calls: Call[], mark: string) {
     : `${mark} was answered before it was synced`
 }
 
-/** Callbacks one after the other, then some at once; what is wrong with the order of each. Null where nothing can be seen. */
+/**
+ * Callbacks one after the other, then some at once; what is wrong with the order of each. Null
+ * where nothing can be seen.
+ */
 async function disorders(bench: Bench, ...breaks: Break[]) {
   const provider = await bench.standIn(accepts)
   const { folder, settings } = await bench.home(provider.settings())

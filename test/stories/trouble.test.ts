@@ -84,7 +84,10 @@ it('answers callbacks 503 within two seconds while the ledger is locked, and nev
 
 const LOCKED_MS = 4000
 
-/** A sender that comes again when Retry-After says so, until its callback is taken. Returns all its tries. */
+/**
+ * A sender that comes again when Retry-After says so, until its callback is taken. Returns all its
+ * tries.
+ */
 async function sendPatiently(provider: StandIn, job: Job) {
   job.fetched = provider.success(job)
   for (const tries: (Delivery & { tookMs: number })[] = []; ;) {
@@ -140,7 +143,8 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   expect(await livez.longestGapMs()).toBeLessThan(1000)
   expect(whileLocked).toMatchObject({ code: 503, ledger: 'not writable' })
   expect(underWay.map(({ archive_status }) => archive_status)).toEqual(early.map(() => 'pending'))
-  // One line for each callback that is refused; all other work waits for a second, and then rests for one.
+  // One line for each callback that is refused; all other work waits for a second, and then rests
+  // for one.
   saidWhileLocked.delete('The callback cannot be kept right now.')
   expect([...saidWhileLocked.keys()]).toContain('asking for results failed')
   expect(Math.max(...saidWhileLocked.values())).toBeLessThanOrEqual(1 + LOCKED_MS / 2000)

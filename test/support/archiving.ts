@@ -47,7 +47,10 @@ export async function attemptsAndFetches(here: World, seconds: number, step: num
   }
 }
 
-/** One step; over D1, where each look costs milliseconds, all the steps at which nothing will be due. */
+/**
+ * One step; over D1, where each look costs milliseconds, all the steps at which nothing will be
+ * due.
+ */
 export async function idle({ db, clock }: World, step: number, atMost: number) {
   if (!onD1) return step
   const [row] = await db.all<{ at: number | null }>(sql`

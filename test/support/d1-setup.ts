@@ -7,7 +7,10 @@ import { D1_WORKER, d1Over } from './d1.ts'
 
 const MIGRATIONS = join(import.meta.dirname, '../../migrations')
 
-/** One workerd for the whole run, with two migrated D1 databases for each process that vitest may start. */
+/**
+ * One workerd for the whole run, with two migrated D1 databases for each process that vitest may
+ * start.
+ */
 export default async function setup(project: TestProject) {
   const processes = project.config.maxWorkers || availableParallelism()
   const names = Array.from({ length: processes }, (_, n) => [

@@ -8,8 +8,8 @@ export interface D1Call {
 }
 
 /**
- * The worker that stands between the tests and its D1 bindings: one request of theirs is one request to D1. Miniflare's own
- * proxy of a binding takes several, and blocks the process for each.
+ * The worker that stands between the tests and its D1 bindings: one request of theirs is one
+ * request to D1. Miniflare's own proxy of a binding takes several, and blocks the process for each.
  */
 export const D1_WORKER = `
 const fromWire = (value) => value?.blob !== undefined ? Uint8Array.from(atob(value.blob), (c) => c.charCodeAt(0))
@@ -31,7 +31,10 @@ export default {
 /** workerd closes a connection after 5 s of silence: a busy test must not take one up just then. */
 const agent = new Agent({ keepAliveTimeout: 1000 })
 
-/** A D1 database of the worker above, as its binding would look from inside. `before` sees each request first. */
+/**
+ * A D1 database of the worker above, as its binding would look from inside. `before` sees each
+ * request first.
+ */
 export function d1Over(url: string, before: (call: D1Call) => Promise<void> | void): D1Database {
   const ask = async (call: D1Call) => {
     await before(call)

@@ -5,7 +5,10 @@ import ts from 'typescript'
 import { Agent, fetch, type Response } from 'undici'
 import type { ObjectStore } from '../../src/deps.ts'
 
-/** Answers over HTTP what `r2Store` does inside workerd: a path is a key, and the methods are those of the port. */
+/**
+ * Answers over HTTP what `r2Store` does inside workerd: a path is a key, and the methods are those
+ * of the port.
+ */
 const WORKER = `
 import { r2Store } from '../r2.mjs'
 const found = (object) => object

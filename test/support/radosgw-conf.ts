@@ -5,7 +5,10 @@ interface Places {
   monitorPort: number
 }
 
-/** The smallest Ceph that serves S3: no manager, no authentication between its parts, one copy, nothing on disk but the monitor. */
+/**
+ * The smallest Ceph that serves S3: no manager, no authentication between its parts, one copy,
+ * nothing on disk but the monitor.
+ */
 export function cephConf({ folder, fsid, port, monitorPort }: Places) {
   return `
 [global]

@@ -11,7 +11,10 @@ import { promisify } from 'node:util'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { cephConf } from './radosgw-conf.ts'
 
-/** A real S3 server on loopback: Ceph's radosgw over one monitor and one OSD that keeps everything in memory. */
+/**
+ * A real S3 server on loopback: Ceph's radosgw over one monitor and one OSD that keeps everything
+ * in memory.
+ */
 export interface Radosgw {
   endpoint: string
   bucket: string
@@ -135,7 +138,10 @@ class Cluster implements Radosgw {
     this.spawn('ceph-osd', '-i', '0')
   }
 
-  /** A young monitor on a busy machine may refuse to say what commands it has (EPERM), and say so a moment later. */
+  /**
+   * A young monitor on a busy machine may refuse to say what commands it has (EPERM), and say so a
+   * moment later.
+   */
   private async askMonitor(...args: string[]) {
     const giveUpAt = Date.now() + READY_TIMEOUT_MS
     for (;;) {
@@ -190,7 +196,10 @@ class Cluster implements Radosgw {
   }
 }
 
-/** The kernel kills what we start when the test run is killed (prctl(2), PR_SET_PDEATHSIG): nothing stays behind. */
+/**
+ * The kernel kills what we start when the test run is killed (prctl(2), PR_SET_PDEATHSIG): nothing
+ * stays behind.
+ */
 function boundToUs(command: string, args: string[]): [string, string[]] {
   return ['setpriv', ['--pdeathsig', 'KILL', command, ...args]]
 }
@@ -205,7 +214,10 @@ async function answers(endpoint: string) {
   }
 }
 
-/** Below the range from which the kernel picks ports by itself, so that a stopped gateway finds its own still free. */
+/**
+ * Below the range from which the kernel picks ports by itself, so that a stopped gateway finds its
+ * own still free.
+ */
 async function freePort(): Promise<number> {
   const port = randomInt(20_000, 30_000)
   const server = createServer()

@@ -82,7 +82,10 @@ export async function read(response: Response) {
   return (await response.json()) as Body
 }
 
-/** A webhook on loopback, which answers with `codes` one after the other, then with the last of them. */
+/**
+ * A webhook on loopback, which answers with `codes` one after the other, then with the last of
+ * them.
+ */
 export async function webhook(codes: number[] = [200], headers: Record<string, string> = {}) {
   const received: Body[] = []
   const types: (string | undefined)[] = []

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
-// Node 20 runs no TypeScript: each `.ts` that the child loads goes through the compiler on its way in (node:module, hooks).
+// Node 20 runs no TypeScript: each `.ts` that the child loads goes through the compiler on its way
+// in (node:module, hooks).
 const compiler = pathToFileURL(createRequire(import.meta.url).resolve('typescript'))
 const hooks = `
 import { readFile } from 'node:fs/promises'
@@ -17,7 +18,10 @@ export async function load(url, context, next) {
 }`
 const register = `import { register } from 'node:module'; register(${JSON.stringify(moduleOf(hooks))})`
 
-/** One of our TypeScript files in a process of its own, to be killed or to be watched. stdout and stderr are pipes. */
+/**
+ * One of our TypeScript files in a process of its own, to be killed or to be watched. stdout and
+ * stderr are pipes.
+ */
 export function spawnTypeScript(file: URL, args: string[], env: NodeJS.ProcessEnv = process.env) {
   const command = ['--import', moduleOf(register), fileURLToPath(file), ...args]
   return spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'pipe'] })

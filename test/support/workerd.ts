@@ -61,8 +61,8 @@ export async function newHome(): Promise<Home> {
 }
 
 /**
- * Stands between the Worker and its D1 binding, to be away or slow as a test wants. Slow is what a caller sees whose write
- * is made all the same.
+ * Stands between the Worker and its D1 binding, to be away or slow as a test wants. Slow is what a
+ * caller sees whose write is made all the same.
  */
 const MOODY_D1 = `
 const moody = (mood, statement) => ({

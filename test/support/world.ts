@@ -26,7 +26,10 @@ export const SECRET = 'a-callback-secret-of-the-tests'
 export const ADMIN = 'admin-token-of-the-tests'
 const START = Date.UTC(2026, 0, 31, 12)
 
-/** The provider, of whom only the words are made up: they are read as if they had come over the wire. */
+/**
+ * The provider, of whom only the words are made up: they are read as if they had come over the
+ * wire.
+ */
 export class FakeProvider {
   readonly submissions: { request: InpaintRequest; trackId: string; webhook: string }[] = []
   readonly fetches: string[] = []
@@ -133,7 +136,10 @@ function respond({
   }
 }
 
-/** A world with a real ledger and a real store, in which only the provider, its CDN and the clock are stood in for. */
+/**
+ * A world with a real ledger and a real store, in which only the provider, its CDN and the clock
+ * are stood in for.
+ */
 export function world(settings: Record<string, string> = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   const config = readConfig({
@@ -210,12 +216,18 @@ export function world(settings: Record<string, string> = {}) {
         clock.now += seconds * 1000
       },
     },
-    /** Resolves when everything that goes on in the background has ended, what was postponed included. */
+    /**
+     * Resolves when everything that goes on in the background has ended, what was postponed
+     * included.
+     */
     idle: async () => {
       background.push(...postponed.splice(0).map((task) => task()))
       while (background.length > 0) await Promise.all(background.splice(0))
     },
-    /** The process is killed and starts again on the same files. What was under way is not heard of any more. */
+    /**
+     * The process is killed and starts again on the same files. What was under way is not heard of
+     * any more.
+     */
     restart: async () => {
       await driver.close()
       background.length = postponed.length = 0
@@ -301,7 +313,10 @@ export async function happened({ call }: World, id: string, event: string) {
   return data.filter((entry) => entry.event === event).map(({ at, detail }) => ({ at, ...detail }))
 }
 
-/** The callbacks of a generation as they are kept, in the order in which they came: no door shows their bodies. */
+/**
+ * The callbacks of a generation as they are kept, in the order in which they came: no door shows
+ * their bodies.
+ */
 export async function evidence({ db }: World, id: string) {
   const rows = await db
     .select()

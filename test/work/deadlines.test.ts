@@ -83,7 +83,10 @@ async function showUntilTheyDie(here: World, links: string[]) {
 
 const isLiving = ({ clock }: World, link: string) => diesAt(link) * 1000 > clock.now
 
-/** Every claim takes a second. Returns how many it took until nothing is pending of any host that answers. */
+/**
+ * Every claim takes a second. Returns how many it took until nothing is pending of any host that
+ * answers.
+ */
 async function secondsUntilCopied(here: World) {
   const open = here.sqlite.db.$client
     .prepare("select count(*) from images where status = 'pending' and host <> ?")

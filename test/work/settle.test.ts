@@ -489,8 +489,8 @@ function expectForward(before: GenerationJson, now: GenerationJson) {
 }
 
 /**
- * A generation whose provider's id is known, whose reply is still awaited, and to which any road may now tell something.
- * A callback that cannot be read makes a fetch due.
+ * A generation whose provider's id is known, whose reply is still awaited, and to which any road
+ * may now tell something. A callback that cannot be read makes a fetch due.
  */
 async function talking() {
   const here = world()

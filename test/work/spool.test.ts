@@ -52,7 +52,10 @@ const but = (spool: ObjectStore, other: Partial<ObjectStore>): ObjectStore => ({
   ...other,
 })
 
-/** The ledger answers nothing that may change it before the returned function is called. It does the work all the same. */
+/**
+ * The ledger answers nothing that may change it before the returned function is called. It does the
+ * work all the same.
+ */
 function hesitates(here: World, method: 'settled' | 'callbackRepeated') {
   const { ledger } = here.deps
   let release: () => void = () => undefined

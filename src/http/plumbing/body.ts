@@ -1,6 +1,9 @@
 import { AppError } from '../../errors.ts'
 
-/** For 1 MiB at 50 kB/s. Node's own patience is longer, and ends in a 408, after which senders do not try again. */
+/**
+ * For 1 MiB at 50 kB/s. Node's own patience is longer, and ends in a 408, after which senders do
+ * not try again.
+ */
 const ARRIVAL_MS = 20_000
 
 interface Body {
@@ -9,8 +12,8 @@ interface Body {
 }
 
 /**
- * Reads at most `maxBytes` of a request's body. What goes on beyond is `tooLarge`: `bytes` are its first ones, and the
- * rest is not read.
+ * Reads at most `maxBytes` of a request's body. What goes on beyond is `tooLarge`: `bytes` are its
+ * first ones, and the rest is not read.
  * @throws AppError `body_incomplete` where it breaks off, or is not there within 20 s
  */
 export async function readBody(request: Request, maxBytes: number): Promise<Body> {

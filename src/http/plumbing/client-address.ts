@@ -7,9 +7,10 @@ type Network = [Address, number]
 const NOBODY_KNOWS = 'unknown'
 
 /**
- * Tells clients apart. A client is the peer, or where that is a trusted proxy the rightmost entry of `X-Forwarded-For`
- * that is none: whatever stands left of it may be made up by the client. An entry that is no address ends the search at
- * the proxy that passed it on. An IPv6 client is its /64, which is what one customer is given at least.
+ * Tells clients apart. A client is the peer, or where that is a trusted proxy the rightmost entry
+ * of `X-Forwarded-For` that is none: whatever stands left of it may be made up by the client. An
+ * entry that is no address ends the search at the proxy that passed it on. An IPv6 client is its
+ * /64, which is what one customer is given at least.
  */
 export function clientAddresses(trustedProxies: readonly string[]) {
   const networks = trustedProxies.map(networkOf)
@@ -28,7 +29,10 @@ export function clientAddresses(trustedProxies: readonly string[]) {
   }
 }
 
-/** IPv4 inside of IPv6 is IPv4, as a socket that listens on both reports it. Null: no address, or an odd spelling of one. */
+/**
+ * IPv4 inside of IPv6 is IPv4, as a socket that listens on both reports it. Null: no address, or an
+ * odd spelling of one.
+ */
 function addressOf(text: string): Address | null {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text)
   return ipaddr.IPv6.isValid(text) ? ipaddr.process(text) : null

@@ -3,7 +3,10 @@ import { createMiddleware } from 'hono/factory'
 import { z } from 'zod'
 import { AppError, type FieldError } from '../../errors.ts'
 
-/** Zod's issues as one error a fault: JSON Pointers (RFC 6901) into a body, plain names of query parameters. */
+/**
+ * Zod's issues as one error a fault: JSON Pointers (RFC 6901) into a body, plain names of query
+ * parameters.
+ */
 export function fieldErrors(error: z.ZodError, of: 'body' | 'query'): FieldError[] {
   const fields = error.issues.flatMap((issue) => {
     if (issue.code === 'unrecognized_keys')
@@ -24,7 +27,8 @@ const pointer = (path: PropertyKey[], of: 'body' | 'query') =>
 
 /**
  * Reads the query of a request.
- * @throws AppError `invalid_request` that names each parameter that is unknown, repeated or at fault
+ * @throws AppError `invalid_request` that names each parameter that is unknown, repeated or at
+ * fault
  */
 export function readQuery<T>(c: Context, schema: z.ZodType<T>): T {
   // Hono's own reading of a query loses a parameter that is called __proto__.

@@ -3,8 +3,9 @@ import type { Deps } from '../../deps.ts'
 import { rateLimit } from './rate-limit.ts'
 
 /**
- * A MAC cannot be guessed at any rate: this only keeps a flood cheap. The burst lets an address whose genuine URLs have
- * all gone stale, after secrets were lost or rotated too early, learn so by the plain 404.
+ * A MAC cannot be guessed at any rate: this only keeps a flood cheap. The burst lets an address
+ * whose genuine URLs have all gone stale, after secrets were lost or rotated too early, learn so by
+ * the plain 404.
  */
 const WRONG_MACS = { burst: 600, perSecond: 5 }
 
@@ -14,7 +15,10 @@ const MOST_COUNTED = 10_000
 
 /** Callbacks at URLs that we did not make. */
 export interface Forgeries {
-  /** What a client that sent one is told: the 404 of every path that is none, until it sends too many. */
+  /**
+   * What a client that sent one is told: the 404 of every path that is none, until it sends too
+   * many.
+   */
   refused: (client: string) => AppError
   /** Writes the log's line, once a minute at most, if one is owed. */
   report: () => void

@@ -38,7 +38,10 @@ export function answerError(log: Log, error: unknown, c: Context): Response {
   return problem(error)
 }
 
-/** The path of a request as logs may have it: the MAC in a callback URL is a capability, also where it is no door. */
+/**
+ * The path of a request as logs may have it: the MAC in a callback URL is a capability, also where
+ * it is no door.
+ */
 export const shownPath = (path: string) =>
   path
     .replace(/(\/callbacks\/[^/]*)\/.*$/isu, '$1/***')

@@ -1,6 +1,9 @@
 import type { ByteRange } from '../../deps.ts'
 
-/** One range of bytes (RFC 9110, section 14). Null: serve the whole, as for several ranges or another unit. */
+/**
+ * One range of bytes (RFC 9110, section 14). Null: serve the whole, as for several ranges or
+ * another unit.
+ */
 export function readRange(header: string, bytes: number): ByteRange | 'unsatisfiable' | null {
   const match = /^bytes=(\d*)-(\d*)$/u.exec(header.trim())
   if (!match || (match[1] === '' && match[2] === '')) return null

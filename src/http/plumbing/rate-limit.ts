@@ -17,9 +17,9 @@ interface Bucket {
 const MOST_KEYS = 10_000
 
 /**
- * One token bucket a key. A key is forgotten only once its bucket is full again, when forgetting it changes nothing;
- * while there is no room, all further keys share one bucket, so that nobody gets a fresh one by crowding others out.
- * A clock that is set back neither fills nor empties a bucket.
+ * One token bucket a key. A key is forgotten only once its bucket is full again, when forgetting it
+ * changes nothing; while there is no room, all further keys share one bucket, so that nobody gets a
+ * fresh one by crowding others out. A clock that is set back neither fills nor empties a bucket.
  */
 export function rateLimit(
   { burst, perSecond }: Rate,

@@ -10,7 +10,9 @@ type Fetch = Parameters<typeof getRequestListener>[0]
 interface Patience {
   /** How long the head of a request may take, from the first moment of its connection. */
   headersMs: number
-  /** How long a whole request may take: more than a door gives to a body, so that the door answers. */
+  /**
+   * How long a whole request may take: more than a door gives to a body, so that the door answers.
+   */
   requestMs: number
   /** How often both are looked at. */
   checkMs: number
@@ -18,10 +20,16 @@ interface Patience {
 
 const PATIENCE: Patience = { headersMs: 10_000, requestMs: 60_000, checkMs: 1000 }
 
-/** How long a connection that we close is still read from: closing with unread bytes would take our answer back. */
+/**
+ * How long a connection that we close is still read from: closing with unread bytes would take our
+ * answer back.
+ */
 const LINGER_MS = 500
 
-/** The HTTP server of a Node process. What never becomes a request is answered here, without a word from the app. */
+/**
+ * The HTTP server of a Node process. What never becomes a request is answered here, without a word
+ * from the app.
+ */
 export function httpServer(fetch: Fetch, log: Log, patience: Patience = PATIENCE): Server {
   const listener = getRequestListener(fetch, { errorHandler: (error) => unreadable(log, error) })
   const open = new WeakMap<Duplex, Set<Exchange>>()
@@ -60,8 +68,8 @@ function remember(open: WeakMap<Duplex, Set<Exchange>>, exchange: Exchange) {
 }
 
 /**
- * A connection that cannot be read on. What came whole before is answered first. What broke off, or came too slowly, is a
- * 503: Node would say 400 and 408, after which a sender does not try again.
+ * A connection that cannot be read on. What came whole before is answered first. What broke off, or
+ * came too slowly, is a 503: Node would say 400 and 408, after which a sender does not try again.
  */
 function giveUp({ code }: NodeJS.ErrnoException, socket: Duplex, exchanges: Exchange[]) {
   const last = exchanges.at(-1)

@@ -63,7 +63,10 @@ export function generationRoutes(deps: Deps) {
     .route('/:id/images', imageRoutes(deps))
 }
 
-/** For each token, before anything is read: whether it would be taken or not, and whether it is a replay or not. */
+/**
+ * For each token, before anything is read: whether it would be taken or not, and whether it is a
+ * replay or not.
+ */
 function atMost(perMinute: number, now: () => number) {
   const take = rateLimit({ burst: perMinute, perSecond: perMinute / 60 }, now)
   return createMiddleware<AuthEnv>(async (c, next) => {

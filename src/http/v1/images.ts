@@ -74,7 +74,10 @@ const matches = (header: string | undefined, etag: string) =>
 
 const etagOf = ({ sha256 }: ArchivedImage) => `"${sha256}"`
 
-/** Ranges are for GET (RFC 9110, section 14.2), and with If-Range (13.1.5) for the very same bytes; else it is the whole. */
+/**
+ * Ranges are for GET (RFC 9110, section 14.2), and with If-Range (13.1.5) for the very same bytes;
+ * else it is the whole.
+ */
 function rangeOf(c: Context, image: ArchivedImage) {
   const range = c.req.header('range')
   const ifRange = c.req.header('if-range') ?? etagOf(image)
@@ -101,7 +104,10 @@ const shownAs = ({ objectKey, contentType }: ArchivedImage) => ({
   disposition: `inline; filename="${objectKey.slice(objectKey.lastIndexOf('/') + 1)}"`,
 })
 
-/** The URL opens the object to whoever has it, so nobody but this client may keep the answer, and not for long. */
+/**
+ * The URL opens the object to whoever has it, so nobody but this client may keep the answer, and
+ * not for long.
+ */
 const redirect = (location: string) =>
   new Response(null, {
     status: 302,

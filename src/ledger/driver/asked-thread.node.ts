@@ -8,14 +8,17 @@ type Answer<T> = { value: T } | { error: { message: string; code: string | null 
 const CLOSE = 'close'
 
 interface AskedThread<Task, T> {
-  /** Rejects with the failure that the thread met, which goes on. Throws where the task cannot be handed over. */
+  /**
+   * Rejects with the failure that the thread met, which goes on. Throws where the task cannot be
+   * handed over.
+   */
   ask: (task: Task) => Promise<T>
   close: () => Promise<void>
 }
 
 /**
- * A thread that runs `file` on `workerData`. One that ends unasked ends the process with it: what it did could not be done any
- * more, and the next start finds all that was answered.
+ * A thread that runs `file` on `workerData`. One that ends unasked ends the process with it: what
+ * it did could not be done any more, and the next start finds all that was answered.
  */
 export function askedThread<Task, T>(file: URL, workerData: object): AskedThread<Task, T> {
   const thread = new Worker(file, { workerData })
@@ -50,7 +53,9 @@ export function askedThread<Task, T>(file: URL, workerData: object): AskedThread
   }
 }
 
-/** The other side: answers what comes on `port`, one after the other, and calls `close` in the end. */
+/**
+ * The other side: answers what comes on `port`, one after the other, and calls `close` in the end.
+ */
 export function answerTasks(
   port: MessagePort,
   answer: (task: never) => unknown,

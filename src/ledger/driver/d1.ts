@@ -44,8 +44,8 @@ function refuse(error: unknown): never {
 }
 
 /**
- * D1's other failures are of the day: overloaded, reset, full, out of reach, and whatever is added to
- * developers.cloudflare.com/d1/observability/debug-d1/#error-list
+ * D1's other failures are of the day: overloaded, reset, full, out of reach, and whatever is added
+ * to developers.cloudflare.com/d1/observability/debug-d1/#error-list
  */
 const isOurFault = (error: unknown) =>
   /D1_TYPE_ERROR|SQLITE_(?:ERROR|CONSTRAINT|MISMATCH|RANGE|TOOBIG|AUTH)/u.test(String(error))

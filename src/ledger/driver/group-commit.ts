@@ -1,7 +1,10 @@
 import { LedgerUnavailable } from '../../errors.ts'
 import type { Atomically, Bound, RowsOf } from '../statement.ts'
 
-/** Runs lists in one transaction, all or none, and resolves with the rows of each once they are durable. */
+/**
+ * Runs lists in one transaction, all or none, and resolves with the rows of each once they are
+ * durable.
+ */
 export type Run = (lists: readonly (readonly Bound[])[]) => Promise<unknown[][][]>
 
 /** How long a list waits for somebody else's write to end. A callback has 2 s to be answered. */
@@ -19,9 +22,10 @@ interface Waiting {
 }
 
 /**
- * Lists that arrive in the same turn of the event loop, or while others are written, share one BEGIN IMMEDIATE and one
- * fsync; none is answered before COMMIT returned. If anything throws, all is rolled back and each list runs again in a
- * transaction of its own: no savepoints, because SQLITE_FULL inside one rolls back the whole transaction.
+ * Lists that arrive in the same turn of the event loop, or while others are written, share one
+ * BEGIN IMMEDIATE and one fsync; none is answered before COMMIT returned. If anything throws, all
+ * is rolled back and each list runs again in a transaction of its own: no savepoints, because
+ * SQLITE_FULL inside one rolls back the whole transaction.
  */
 export function groupCommit(run: Run): Atomically {
   let waiting: Waiting[] = []
@@ -48,7 +52,10 @@ export function groupCommit(run: Run): Atomically {
     })
 }
 
-/** Runs the group, answers what can be answered, and resolves with what still waits for the lock. Never rejects. */
+/**
+ * Runs the group, answers what can be answered, and resolves with what still waits for the lock.
+ * Never rejects.
+ */
 async function settleGroup(run: Run, group: Waiting[]): Promise<Waiting[]> {
   try {
     const rows = await run(group.map(({ list }) => list))

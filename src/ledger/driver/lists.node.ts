@@ -9,7 +9,10 @@ interface Task {
   limit: number
 }
 
-/** Reads lists on a thread of its own: a filter that hardly anything passes looks at all that it might. */
+/**
+ * Reads lists on a thread of its own: a filter that hardly anything passes looks at all that it
+ * might.
+ */
 export function listingThread(path: string) {
   const { ask, close } = askedThread<Task, WholeGeneration[]>(new URL(import.meta.url), {
     lists: path,

@@ -27,9 +27,9 @@ export class LedgerInUse extends Error {
 }
 
 /**
- * Opens, locks and migrates the ledger at `path`. One process at a time: the lock is a transaction held on
- * `<path>.lock`, which the kernel frees when the process dies. `writer` says who writes it from then on: by default the
- * connection that reads it, too.
+ * Opens, locks and migrates the ledger at `path`. One process at a time: the lock is a transaction
+ * held on `<path>.lock`, which the kernel frees when the process dies. `writer` says who writes it
+ * from then on: by default the connection that reads it, too.
  * @throws LedgerInUse
  */
 export function openSqlite(
@@ -43,7 +43,8 @@ export function openSqlite(
   const client = openForWriting(path)
   const db = drizzle(client, { schema })
   migrate(db, { migrationsFolder: MIGRATIONS })
-  // A busy timeout would block the event loop; from here on the group commit waits by timer instead.
+  // A busy timeout would block the event loop; from here on the group commit waits by timer
+  // instead.
   client.pragma('busy_timeout = 0')
   const { run, close } = writer(path, client)
   return {
@@ -63,7 +64,8 @@ export class LedgerMissing extends Error {
 }
 
 /**
- * Opens the ledger at `path` for reading, while a service may be writing it: no lock, and no write but into temporary tables.
+ * Opens the ledger at `path` for reading, while a service may be writing it: no lock, and no write
+ * but into temporary tables.
  * @throws LedgerMissing
  */
 export function readSqlite(path: string) {
@@ -86,8 +88,8 @@ export class LedgerExists extends Error {
 }
 
 /**
- * A new ledger, made in a draft beside `path` and under the lock of `path`. Nothing is at `path` before `finish`; then all of
- * it is, durably. After a crash the draft is made anew.
+ * A new ledger, made in a draft beside `path` and under the lock of `path`. Nothing is at `path`
+ * before `finish`; then all of it is, durably. After a crash the draft is made anew.
  * @throws LedgerExists, LedgerInUse
  */
 export function buildSqlite(path: string) {
@@ -99,7 +101,8 @@ export function buildSqlite(path: string) {
     refuseLeftovers(path)
     remove()
     const client = new Database(draft)
-    // Nobody reads a draft, and one that a crash left is thrown away: it need not be durable before it is whole.
+    // Nobody reads a draft, and one that a crash left is thrown away: it need not be durable before
+    // it is whole.
     client.pragma('journal_mode = MEMORY')
     client.pragma('synchronous = OFF')
     const db = drizzle(client, { schema })
@@ -131,7 +134,10 @@ export function buildSqlite(path: string) {
 /** What SQLite keeps beside a database. */
 const COMPANIONS = ['', '-wal', '-shm', '-journal']
 
-/** A log that is left of a lost database would be played into whatever stands in its place. An empty one would not. */
+/**
+ * A log that is left of a lost database would be played into whatever stands in its place. An empty
+ * one would not.
+ */
 function refuseLeftovers(path: string) {
   const size = (suffix: string) => statSync(path + suffix, { throwIfNoEntry: false })?.size ?? 0
   const leftover = existsSync(path) ? '' : ['-wal', '-journal'].find((suffix) => size(suffix) > 0)

@@ -9,9 +9,15 @@ export interface Writer {
   close: () => Promise<void>
 }
 
-/** How long a start waits for somebody else's write to end: a backup, a shell. Nobody waits for us yet. */
+/**
+ * How long a start waits for somebody else's write to end: a backup, a shell. Nobody waits for us
+ * yet.
+ */
 export const START_BUSY_MS = 5000
-/** Each fsyncs twice: at SQLite's 1,000 pages, every few dozen callbacks of a busy service would wait for one. */
+/**
+ * Each fsyncs twice: at SQLite's 1,000 pages, every few dozen callbacks of a busy service would
+ * wait for one.
+ */
 const PAGES_BETWEEN_CHECKPOINTS = 4000
 const CACHE_KIB = 32 * 1024
 

@@ -30,7 +30,10 @@ function matches(head: Uint8Array) {
   return false
 }
 
-/** The largest `ispe`: a grid's tiles and a thumbnail have theirs beside the picture's, and are smaller. */
+/**
+ * The largest `ispe`: a grid's tiles and a thumbnail have theirs beside the picture's, and are
+ * smaller.
+ */
 function size(head: Uint8Array) {
   const properties = find(head, ['meta', 'iprp', 'ipco'])
   if (properties === undefined) return null
@@ -60,7 +63,8 @@ function find(bytes: Uint8Array, path: string[]): Box | undefined {
   for (const type of path) {
     inside = boxes(bytes, inside.start, inside.end).find((box) => box.type === type)
     if (inside === undefined) return undefined
-    // `meta` alone of these is a full box: four bytes of version and flags come before its contents.
+    // `meta` alone of these is a full box: four bytes of version and flags come before its
+    // contents.
     if (type === 'meta') inside.start += 4
   }
   return inside
@@ -80,7 +84,10 @@ function boxes(bytes: Uint8Array, from: number, to: number): Box[] {
   return found
 }
 
-/** Length 1 means that 64 bits of length follow, length 0 that the box is the last and reaches to the end. */
+/**
+ * Length 1 means that 64 bits of length follow, length 0 that the box is the last and reaches to
+ * the end.
+ */
 function boxAt(view: DataView, at: number): Box | undefined {
   const short = view.getUint32(at)
   if (short === 1 && at + 16 > view.byteLength) return undefined

@@ -4,8 +4,8 @@ export interface Size {
 }
 
 /**
- * How one format is known, measured and found whole. Nothing here may throw or loop on crafted bytes: every walk has a
- * limit on its steps, chosen to stay well under 10 ms.
+ * How one format is known, measured and found whole. Nothing here may throw or loop on crafted
+ * bytes: every walk has a limit on its steps, chosen to stay well under 10 ms.
  */
 export interface Format {
   contentType: string

@@ -21,7 +21,10 @@ function size(head: Uint8Array) {
   return { width: view.getUint16(6, true), height: view.getUint16(8, true) }
 }
 
-/** The blocks are walked to the trailer: a 0x3b that merely stands last may be a pixel of a file cut short. */
+/**
+ * The blocks are walked to the trailer: a 0x3b that merely stands last may be a pixel of a file cut
+ * short.
+ */
 function isWhole(bytes: Uint8Array) {
   let at = 13 + colourTableBytes(bytes[10])
   let isData = false

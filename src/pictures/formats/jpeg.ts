@@ -35,8 +35,8 @@ function size(head: Uint8Array) {
 }
 
 /**
- * An end marker after the scan began. One before it belongs to an embedded thumbnail, and inside a scan none can occur:
- * there every 0xff is followed by a zero or a restart marker.
+ * An end marker after the scan began. One before it belongs to an embedded thumbnail, and inside a
+ * scan none can occur: there every 0xff is followed by a zero or a restart marker.
  */
 function isWhole(bytes: Uint8Array) {
   for (const { marker, end } of segments(bytes)) {
@@ -53,7 +53,9 @@ function endsAfter(bytes: Uint8Array, scanStart: number) {
   return false
 }
 
-/** The segments up to the first scan, which has no length; the last one may reach past the bytes. */
+/**
+ * The segments up to the first scan, which has no length; the last one may reach past the bytes.
+ */
 function* segments(bytes: Uint8Array): Generator<Segment> {
   const view = viewOf(bytes)
   let at = 2

@@ -20,7 +20,10 @@ function size(head: Uint8Array) {
   return { width: view.getUint32(16), height: view.getUint32(20) }
 }
 
-/** A chunk is its length, its type, its data and a checksum: twelve bytes and the data. What follows IEND is not asked about. */
+/**
+ * A chunk is its length, its type, its data and a checksum: twelve bytes and the data. What follows
+ * IEND is not asked about.
+ */
 function isWhole(bytes: Uint8Array) {
   const view = viewOf(bytes)
   let at = SIGNATURE.length

@@ -2,8 +2,9 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 
 /**
- * Makes the first missing folder on the way to `path`, so that the rest can be made with `recursive`.
- * Node's recursive mkdir never ends where the first one is answered ENOENT, as it is below /proc.
+ * Makes the first missing folder on the way to `path`, so that the rest can be made with
+ * `recursive`. Node's recursive mkdir never ends where the first one is answered ENOENT, as it is
+ * below /proc.
  * @throws what mkdir throws, such as ENOENT, EACCES, EROFS
  */
 export function assureWayTo(path: string) {

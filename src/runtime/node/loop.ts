@@ -26,7 +26,10 @@ export interface Loop {
   stop: () => Promise<void>
 }
 
-/** Does what is due, for as long as the process lives. The ledger is the queue: nothing is remembered here. */
+/**
+ * Does what is due, for as long as the process lives. The ledger is the queue: nothing is
+ * remembered here.
+ */
 export function startLoop(deps: Deps): Loop {
   const failed = (what: string) => (error: unknown) =>
     deps.log('error', `${what} failed`, { error })
@@ -70,7 +73,10 @@ export function startLoop(deps: Deps): Loop {
   }
 }
 
-/** Sees by the clock that nobody sets that the other one was set back: hours may pass until it is where it was. */
+/**
+ * Sees by the clock that nobody sets that the other one was set back: hours may pass until it is
+ * where it was.
+ */
 function clockFollower({ now, ledger, log }: Deps) {
   let ahead = now() - performance.now()
   return async () => {
@@ -95,8 +101,8 @@ function debounced(call: () => void, delayMs: number) {
 }
 
 /**
- * Runs `work` at most once at a time. A call in the meantime makes it run once more: what it asks for may be new. After a
- * failure it rests: what cannot be done now is not tried again at once.
+ * Runs `work` at most once at a time. A call in the meantime makes it run once more: what it asks
+ * for may be new. After a failure it rests: what cannot be done now is not tried again at once.
  */
 function once(work: () => Promise<unknown>, onError: (error: unknown) => void) {
   let running: Promise<void> | null = null

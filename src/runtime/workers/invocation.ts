@@ -16,7 +16,10 @@ export interface Invocation extends Pick<Deps, 'wake' | 'track' | 'later'> {
 
 const storage = new AsyncLocalStorage<Invocation>()
 
-/** Runs `work` as one invocation: what it wakes, tracks or puts off through the Deps of its isolate belongs to it. */
+/**
+ * Runs `work` as one invocation: what it wakes, tracks or puts off through the Deps of its isolate
+ * belongs to it.
+ */
 export function invoke<T>(log: Log, work: (invocation: Invocation) => T): T {
   const invocation = createInvocation(log)
   return storage.run(invocation, () => work(invocation))

@@ -17,10 +17,14 @@ interface Load {
   until: number
 }
 
-// On Workers an invocation that waits for another one's promise counts as hung, so that each waits by a timer of its own.
+// On Workers an invocation that waits for another one's promise counts as hung, so that each waits
+// by a timer of its own.
 const LOOK_MS = 20
 
-/** Bounds what is in memory of images, over everything that runs in this isolate: all of it shares 128 MB. */
+/**
+ * Bounds what is in memory of images, over everything that runs in this isolate: all of it shares
+ * 128 MB.
+ */
 export function createRoom({
   images,
   bytes,
@@ -54,7 +58,10 @@ export function createRoom({
   }
 
   return {
-    /** Does `work` once there is room for one more image, with a `get` that waits for room for its bytes before they come. */
+    /**
+     * Does `work` once there is room for one more image, with a `get` that waits for room for its
+     * bytes before they come.
+     */
     carry: async <T>(get: Get, work: (get: Get) => Promise<T>): Promise<T> => {
       const load = await enter()
       try {

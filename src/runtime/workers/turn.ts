@@ -6,8 +6,9 @@ import { drainSpool } from '../../work/spool.ts'
 import { sendHeld } from '../../work/submit.ts'
 
 /**
- * What one invocation does at most. On the paid plan D1 answers it 1,000 queries, and a batch counts as all that is in it:
- * an image takes about a dozen, a spooled callback, a reply or a fetch about fifteen, a record ten.
+ * What one invocation does at most. On the paid plan D1 answers it 1,000 queries, and a batch
+ * counts as all that is in it: an image takes about a dozen, a spooled callback, a reply or a fetch
+ * about fifteen, a record ten.
  */
 const MOST = { spooled: 24, images: 32, sent: 5, fetches: 5, records: 20 }
 /** Six connections may be open at a time, and each of these holds one. */
@@ -25,8 +26,9 @@ interface Turn {
 }
 
 /**
- * Does what is due, as far as one invocation may. Returns when the next is wanted: now or earlier where more is due already,
- * null where nothing is known to come, or where something failed and the clock is to try again.
+ * Does what is due, as far as one invocation may. Returns when the next is wanted: now or earlier
+ * where more is due already, null where nothing is known to come, or where something failed and the
+ * clock is to try again.
  */
 export async function takeTurn(
   deps: Deps,

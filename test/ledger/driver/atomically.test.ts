@@ -88,7 +88,8 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
     await Promise.all(
       Array.from({ length: 50 }, (_, id) => atomically([bind(beat, { id, at: 0 })])),
     )
-    // One page of one table is rewritten: fifty transactions would have left fifty frames of it in the log.
+    // One page of one table is rewritten: fifty transactions would have left fifty frames of it in
+    // the log.
     expect(frames(path) - walBefore).toBeLessThan(5)
   })
 

@@ -12,7 +12,9 @@ const IMAGES = 30
 /** As often as the loop looks for work by itself. */
 const TICKS = 5
 
-/** The loop of the service, whose timers go by the world's clock; returns how a second passes there. */
+/**
+ * The loop of the service, whose timers go by the world's clock; returns how a second passes there.
+ */
 function looping(here: World) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] })
   const leased = here.sqlite.db.$client
@@ -34,7 +36,10 @@ function looping(here: World) {
   }
 }
 
-/** A third of the links die just before the outage ends, the others hours after it, each at a time of its own. */
+/**
+ * A third of the links die just before the outage ends, the others hours after it, each at a time
+ * of its own.
+ */
 const linkOf = (startsAt: number, nth: number) => {
   const diesAt =
     startsAt / 1000 + (nth % 3 === 0 ? OUTAGE_SECONDS - 20 : 2 * HOUR + 60 * ((nth * 77) % 300))

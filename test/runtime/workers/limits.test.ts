@@ -134,7 +134,10 @@ function meteredStatement(statement: Statement): Statement {
   return counted
 }
 
-/** Pictures behind as many redirects as are followed, and a provider whose results have other pictures. */
+/**
+ * Pictures behind as many redirects as are followed, and a provider whose results have other
+ * pictures.
+ */
 const answer: Parameters<typeof createServer>[1] = (request, response) => {
   const { pathname } = new URL(request.url ?? '', origin)
   const hops = Number(/^\/hop(\d)/u.exec(pathname)?.[1] ?? 0)

@@ -50,7 +50,10 @@ const expected = (story: model.Story) => ({
     ]),
 })
 
-/** What a finished story left: callbacks, offers, events, objects, images at their door, and its record. */
+/**
+ * What a finished story left: callbacks, offers, events, objects, images at their door, and its
+ * record.
+ */
 export async function compareHistory(here: World, story: model.Story) {
   const kept = await evidence(here, story.id)
   expect(kept.map(({ decision, count }) => ({ decision, count }))).toEqual(

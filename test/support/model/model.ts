@@ -1,6 +1,7 @@
 /**
- * The states that the contract promises, once more and in other words: what a generation must be after everything that was
- * told of it. It knows nothing of how the program decides, and does not say when things happen, only what follows.
+ * The states that the contract promises, once more and in other words: what a generation must be
+ * after everything that was told of it. It knows nothing of how the program decides, and does not
+ * say when things happen, only what follows.
  */
 
 export const HOUR_MS = 3_600_000
@@ -94,7 +95,10 @@ const endedByTime = ({ failure }: Story) =>
   failure !== null && ['rate_limited', 'submission_unconfirmed', 'no_result'].includes(failure)
 const withoutQuery = (url: string) => url.split('?')[0] ?? ''
 
-/** Requests that wait for their turn; one that has received a callback reached the provider after all. */
+/**
+ * Requests that wait for their turn; one that has received a callback reached the provider after
+ * all.
+ */
 export const waits = ({ status, submission, callbacks }: Story) =>
   status === 'requested' && submission === 'held' && callbacks.length === 0
 
@@ -207,7 +211,10 @@ function hearSuccess(story: Story, road: Road, message: Message, at: number) {
   return isNews ? 'accepted' : 'duplicate'
 }
 
-/** Changes nothing, unless the provider was asked: then what it names beside the contradiction is true. */
+/**
+ * Changes nothing, unless the provider was asked: then what it names beside the contradiction is
+ * true.
+ */
 function hearContradiction(story: Story, road: Road, links: Link[], at: number) {
   if (road !== 'fetch') {
     suspect(story, links, at)
@@ -232,7 +239,10 @@ function tellsTooLittle(story: Story, message: Message) {
   return !knowsMirrors || verdict(story).verdict === 'unknown'
 }
 
-/** Which picture each link of a message shows: outputs by their URL, proxies by the output of their index. */
+/**
+ * Which picture each link of a message shows: outputs by their URL, proxies by the output of their
+ * index.
+ */
 function located(story: Story, road: Road, { outputs, proxies }: Message): Link[] {
   const known = story.pictures.filter(({ source }) => source === 'output')
   let free = 1 + Math.max(-1, ...story.pictures.map(({ position }) => position))
@@ -369,7 +379,10 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
   }
 }
 
-/** Lost pictures are due again, and a result that time alone denied is asked for; nothing is submitted. */
+/**
+ * Lost pictures are due again, and a result that time alone denied is asked for; nothing is
+ * submitted.
+ */
 export function retried(story: Story) {
   for (const picture of story.pictures) {
     if (picture.state === 'lost' || picture.parked)

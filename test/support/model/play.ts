@@ -41,7 +41,10 @@ interface Telling {
   delivered?: { text: string; sha256: string; noise: model.Unusable | null; isStranger: boolean }
 }
 
-/** Plays a story through the doors of the real service and, beside it, on the model; they must agree after each step. */
+/**
+ * Plays a story through the doors of the real service and, beside it, on the model; they must agree
+ * after each step.
+ */
 export async function play(steps: readonly Step[]) {
   const run = new Play(world())
   try {

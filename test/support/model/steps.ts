@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import type { Message } from './model.ts'
 
-/** Pictures by name; a query makes the same picture another place: `soon` dies within the hour, `dead` died long ago. */
+/**
+ * Pictures by name; a query makes the same picture another place: `soon` dies within the hour,
+ * `dead` died long ago.
+ */
 const LINKS = ['a', 'b', 'c', 'a?soon', 'b?soon', 'a?dead', 'b?dead', 'm', 'n', 'm?dead'] as const
 export type LinkName = (typeof LINKS)[number]
 
@@ -27,7 +30,10 @@ export type Result = Told | 'page' | 'full'
 const PAGES = ['whole', 'absent', 'short', 'html', 'refused', 'hangs'] as const
 export type Page = (typeof PAGES)[number]
 
-/** Where a process may die: before a list of the ledger is written, or when it is and nobody was told. */
+/**
+ * Where a process may die: before a list of the ledger is written, or when it is and nobody was
+ * told.
+ */
 const DEATHS = [
   'requested',
   'heldClaimed',

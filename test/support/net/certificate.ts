@@ -1,6 +1,8 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 
-/** A self-signed certificate for one name, made for one test: X.509 (RFC 5280) in just enough DER. */
+/**
+ * A self-signed certificate for one name, made for one test: X.509 (RFC 5280) in just enough DER.
+ */
 export function certificateFor(hostname: string) {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const name = sequence(der(0x31, sequence(OID_COMMON_NAME, der(0x0c, Buffer.from(hostname)))))

@@ -40,7 +40,10 @@ export function serveRaw(answer: Uint8Array | string, { close = true } = {}) {
   return open(server, 'http', '127.0.0.1')
 }
 
-/** Answers with `begin`, and then with `again` a hundred times a second for as long as somebody listens. */
+/**
+ * Answers with `begin`, and then with `again` a hundred times a second for as long as somebody
+ * listens.
+ */
 export function serveTrickle(begin: string, again: string) {
   const server = createTcpServer((socket) => {
     socket.on('error', () => undefined)

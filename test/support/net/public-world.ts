@@ -2,8 +2,9 @@ import net, { type TcpNetConnectOpts } from 'node:net'
 import { onTestFinished, vi } from 'vitest'
 
 /**
- * A world whose public addresses are ports of 127.0.0.1, for one test. Everything up to the system call is the real thing:
- * the lookup is asked, its answer is dialled, and the socket says that it is connected to it. Returns what was dialled.
+ * A world whose public addresses are ports of 127.0.0.1, for one test. Everything up to the system
+ * call is the real thing: the lookup is asked, its answer is dialled, and the socket says that it
+ * is connected to it. Returns what was dialled.
  */
 export function publicWorld(ports: Record<string, number>): string[] {
   const dialled: string[] = []

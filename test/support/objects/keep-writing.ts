@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { diskStore } from '../../../src/objects/disk.node.ts'
 
-// Run by disk.test.ts, and killed: puts objects of that length, named by their hash, until then, and says each key once it is durable.
+// Run by disk.test.ts, and killed: puts objects of that length, named by their hash, until then,
+// and says each key once it is durable.
 const [folder = '', length] = process.argv.slice(2)
 const store = diskStore(folder)
 

@@ -12,7 +12,10 @@ interface Seen {
 
 export type Script = (request: Seen, response: ServerResponse) => void
 
-/** A loopback server that misbehaves as `script` says: for answers that radosgw never gives. It checks nothing. */
+/**
+ * A loopback server that misbehaves as `script` says: for answers that radosgw never gives. It
+ * checks nothing.
+ */
 export async function scriptedS3(script: Script) {
   const seen: Seen[] = []
   const server = createServer((request, response) => {

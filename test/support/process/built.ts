@@ -40,8 +40,9 @@ export interface Break {
 }
 
 /**
- * What `npm run build` makes of the sources as they are now; returns its `cli.js`. Its folder is named by their hash, so
- * that test files share it and a half-written `dist` disturbs nobody. Throws for a break that does not fit the sources.
+ * What `npm run build` makes of the sources as they are now; returns its `cli.js`. Its folder is
+ * named by their hash, so that test files share it and a half-written `dist` disturbs nobody.
+ * Throws for a break that does not fit the sources.
  */
 export async function builtCli(...breaks: Break[]) {
   const sources = breaks.reduce(broken, await readSources(join(ROOT, 'src')))

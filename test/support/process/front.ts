@@ -31,7 +31,10 @@ export const MANNERS = {
   },
 } satisfies Record<string, Manner>
 
-/** Stands before a real S3 server and spoils its answers. The signature stays right: it covers the name asked for, not the port. */
+/**
+ * Stands before a real S3 server and spoils its answers. The signature stays right: it covers the
+ * name asked for, not the port.
+ */
 export class Front {
   manner: Manner = MANNERS.fine
   /** When each upload was asked for. */

@@ -13,7 +13,9 @@ export interface Victim {
 
 const ALIASES = [2, 3, 4, 5, 6, 7, 8, 9].map((n) => `127.0.0.${n}`)
 
-/** A listener on each alias of loopback, on IPv6 loopback, and where we may on the port of https. */
+/**
+ * A listener on each alias of loopback, on IPv6 loopback, and where we may on the port of https.
+ */
 export async function victims({ after }: Pick<Bench, 'after'>): Promise<Victim[]> {
   const open = async (host: string, port: number) => {
     let connections = 0
@@ -30,7 +32,9 @@ export async function victims({ after }: Pick<Bench, 'after'>): Promise<Victim[]
   return (await Promise.all([...opened, ...ALIASES.map((host) => open(host, 443))])).flat()
 }
 
-/** The port, or null where it is not ours to take: somebody has it, or it needs rights that we lack. */
+/**
+ * The port, or null where it is not ours to take: somebody has it, or it needs rights that we lack.
+ */
 function listens(server: Server, host: string, port: number) {
   return new Promise<number | null>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
@@ -47,7 +51,10 @@ export interface Host {
   sent: Map<string, number>
 }
 
-/** An image host on loopback that answers by path: a redirect below `/to/`, and else as `answers` says. */
+/**
+ * An image host on loopback that answers by path: a redirect below `/to/`, and else as `answers`
+ * says.
+ */
 export async function hostileHost(
   { after }: Pick<Bench, 'after'>,
   answers: Record<string, RequestListener>,
@@ -106,7 +113,10 @@ function trickle(response: ServerResponse) {
   response.once('close', () => clearInterval(timer))
 }
 
-/** Every body that a stranger may send, and what becomes of its image: the code of its loss, or how it is kept. */
+/**
+ * Every body that a stranger may send, and what becomes of its image: the code of its loss, or how
+ * it is kept.
+ */
 export const BODIES: Record<string, { answer: RequestListener; becomes: string }> = {
   'a gigabyte in chunks': {
     answer: (_, response) => pour(response, GIGABYTE),

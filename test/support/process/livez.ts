@@ -2,7 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ask } from './client.ts'
 import type { Program } from './program.ts'
 
-/** Asks `/livez` again and again until it is asked how long an answer took at most. Throws where one is not 200. */
+/**
+ * Asks `/livez` again and again until it is asked how long an answer took at most. Throws where one
+ * is not 200.
+ */
 export function pollLivez(program: Pick<Program, 'url'>) {
   let over = false
   const poll = async () => {

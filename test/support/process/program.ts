@@ -72,7 +72,10 @@ export async function until<T>(condition: () => T | Promise<T>, ms = 10_000): Pr
   }
 }
 
-/** Below the range from which the kernel picks ports by itself, so that a killed service finds its own still free. */
+/**
+ * Below the range from which the kernel picks ports by itself, so that a killed service finds its
+ * own still free.
+ */
 export async function freePort(): Promise<number> {
   const port = randomInt(10_000, 20_000)
   const server = createServer()

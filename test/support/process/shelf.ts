@@ -25,7 +25,10 @@ export function conflicts(): Condition {
   }
 }
 
-/** A second S3 server, that keeps objects in memory: radosgw always knows conditional writes. Loopback only. */
+/**
+ * A second S3 server, that keeps objects in memory: radosgw always knows conditional writes.
+ * Loopback only.
+ */
 export class Shelf implements S3Server {
   readonly bucket = 'shelf'
   readonly credentials = { accessKeyId: 'anyone', secretAccessKey: 'anything' }

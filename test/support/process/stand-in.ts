@@ -133,7 +133,10 @@ export class StandIn {
     }
   }
 
-  /** The result is there: fetches say so, and the webhook is called once, and again until somebody takes it. */
+  /**
+   * The result is there: fetches say so, and the webhook is called once, and again until somebody
+   * takes it.
+   */
   async finish(job: Job, body = this.success(job)) {
     job.fetched = body
     await this.callUntilTaken(job, body)
@@ -159,7 +162,10 @@ export class StandIn {
     return delivery
   }
 
-  /** So many deliveries of one body that all arrive in the same instant, each on a connection of its own. */
+  /**
+   * So many deliveries of one body that all arrive in the same instant, each on a connection of its
+   * own.
+   */
   async callAtOnce({ webhook }: Job, body: unknown, times: number) {
     const sockets = await Promise.all(Array.from({ length: times }, () => connected(webhook)))
     const request = rawPost(webhook, JSON.stringify(body))

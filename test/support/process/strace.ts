@@ -2,7 +2,10 @@ import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { until } from './program.ts'
 
-/** One system call, as strace(1) shows it. Where it began and ended is told by the number of its line. */
+/**
+ * One system call, as strace(1) shows it. Where it began and ended is told by the number of its
+ * line.
+ */
 export interface Call {
   name: string
   /** What its first argument, a descriptor, stands for: a path, or `socket:[inode]`. */
@@ -25,7 +28,10 @@ const TRACED = [
   'fdatasync',
 ]
 
-/** The calls of a process from now until `stop`. Null, said aloud, where it may not be watched; with `CI=true` that throws. */
+/**
+ * The calls of a process from now until `stop`. Null, said aloud, where it may not be watched; with
+ * `CI=true` that throws.
+ */
 export async function watchCalls(pid: number, log: string) {
   // Longer than a page of the database.
   const options = [
