@@ -6,9 +6,9 @@ import type { Call } from './commands/command.ts'
 import { ConfigError, readKeptConfig } from './config.ts'
 import { LedgerUnavailable } from './errors.ts'
 import { assureWayTo } from './runtime/node/folder.node.ts'
-import { auditing } from './ledger/audit.ts'
+import { audit } from './ledger/audit.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { rebuilding } from './ledger/rebuild.ts'
+import { rebuild } from './ledger/rebuild.ts'
 import {
   buildSqlite,
   LedgerExists,
@@ -135,7 +135,7 @@ function openLedger() {
     ...world,
     config,
     ledger: createLedger(driver),
-    audit: auditing(driver),
+    audit: audit(driver),
   })
 }
 
@@ -146,7 +146,7 @@ async function openNew(into: string | undefined) {
   const objects = await openStore(config)
   assureWayTo(dirname(path))
   const { finish, abandon, ...driver } = buildSqlite(path)
-  return { ...world, path, objects, ledger: rebuilding(driver), finish, abandon }
+  return { ...world, path, objects, ledger: rebuild(driver), finish, abandon }
 }
 
 /** A folder that is not there would be made, and found to lack everything. */

@@ -1,5 +1,6 @@
 import type { Ledger } from './ledger/ledger.ts'
-import type { CallbackReading, InpaintRequest, Reply } from './model/generation.ts'
+import type { CallbackReading, Reply } from './model/outcome.ts'
+import type { InpaintRequest } from './model/request.ts'
 import type { Config } from './config.ts'
 
 /** What every verb is handed: its whole world, as first argument. */

@@ -1,3 +1,5 @@
+import type { ImageFailureCode } from './model/image.ts'
+
 /**
  * Failures that a caller may read. Anything else that is thrown is `internal`: logged whole, shown
  * as nothing.
@@ -62,17 +64,6 @@ export class LedgerUnavailable extends AppError {
     super('unavailable', 'The ledger cannot be written right now.', { cause, retryAfterSeconds: 5 })
   }
 }
-
-export type ImageFailureCode =
-  | 'refused_url'
-  | 'refused_address'
-  | 'refused_redirect'
-  | 'too_large'
-  | 'not_found'
-  | 'not_an_image'
-  | 'unreachable'
-  | 'timeout'
-  | 'store_failed'
 
 /**
  * One attempt at one image failed. `final` means that the same place would be refused again for the

@@ -9,10 +9,7 @@ import { assureWayTo } from './runtime/node/folder.node.ts'
 import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
 import { httpServer } from './http/plumbing/server.node.ts'
-import { createLedger } from './ledger/ledger.ts'
-import { listingThread } from './ledger/driver/lists.node.ts'
-import { openSqlite } from './ledger/driver/sqlite.node.ts'
-import { writerThread } from './ledger/driver/writer.node.ts'
+import { openLedger } from './ledger/driver/ledger.node.ts'
 import { jsonLog } from './observe/log.ts'
 import { startLoop } from './runtime/node/loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
@@ -48,8 +45,20 @@ export async function startService(
   const settings = readConfig(env)
   assureWayTo(dirname(settings.databasePath))
   if (!settings.s3) assureWayTo(settings.objectsDir)
-  const sqlite = openSqlite(settings.databasePath, writerThread)
-  const listing = listingThread(settings.databasePath)
+  const opened = openLedger(settings.databasePath)
+  try {
+    return await serve(settings, opened, write)
+  } catch (error) {
+    await opened.close()
+    throw error
+  }
+}
+
+async function serve(
+  settings: Config,
+  opened: ReturnType<typeof openLedger>,
+  write: (line: string) => void,
+): Promise<Service> {
   // Made under the lock: of two first starts, the one that is refused must not replace the other's
   // secrets.
   const config = withSecrets(settings)
@@ -59,7 +68,7 @@ export async function startService(
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
-    ledger: { ...createLedger(sqlite), generations: listing.generations },
+    ledger: opened.ledger,
     objects: await openObjects(config),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
@@ -94,7 +103,7 @@ export async function startService(
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close(server)
     // First: a download that is cut off by us must not be written down as the failure of its host.
-    await Promise.all([sqlite.close(), listing.close()])
+    await opened.close()
     await get.close()
     log('info', 'stopped')
   }
@@ -104,9 +113,9 @@ export async function startService(
 
 /** Whoever held a lease or waited for a reply is dead: we hold the lock. */
 async function recover({ ledger, now, log }: Deps) {
-  await ledger.leasesVoided()
+  await ledger.due.writeReleased()
   // All of them: the clock may have been set back meanwhile.
-  const unconfirmed = await ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, now())
+  const unconfirmed = await ledger.expire.writeAbandoned(Number.MAX_SAFE_INTEGER, now())
   if (unconfirmed.length > 0)
     log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
 }

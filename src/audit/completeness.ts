@@ -6,9 +6,9 @@ import {
   GENERATION_STATUSES,
   type GenerationStatus,
   isTerminal,
-  type Road,
 } from '../model/generation.ts'
-import type { Audit, AuditedGeneration, AuditedImage, AuditRange } from '../ledger/audit.ts'
+import type { Road } from '../model/outcome.ts'
+import type { AuditReads, AuditedGeneration, AuditedImage, AuditRange } from '../ledger/audit.ts'
 
 /** The service looks for what is overdue once a second, and may have thousands to end. */
 const LATE_MS = 10_000
@@ -63,7 +63,7 @@ export interface Completeness {
 }
 
 export interface Completing {
-  audit: Audit
+  audit: AuditReads
   config: Pick<Config, 'resultDeadlineMs' | 'linkLifetimeMs'>
   now: () => number
   found: (hole: Hole) => void

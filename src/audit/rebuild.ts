@@ -1,4 +1,4 @@
-import type { rebuilding } from '../ledger/rebuild.ts'
+import type { RebuildWrites } from '../ledger/rebuild.ts'
 import { inParallel } from './parallel.ts'
 import { type GenerationRecord, readRecord } from '../json/record.ts'
 import { askStore, listed, readObject, type StoreReader, textOf } from './stored.ts'
@@ -31,7 +31,7 @@ export interface Rebuilt {
 
 export interface Rebuilding extends StoreReader {
   /** A ledger in which nothing else is. */
-  ledger: ReturnType<typeof rebuilding>
+  ledger: RebuildWrites
   now: () => number
   found: (problem: RebuildProblem) => void
   progress: (what: string, done: number, of: number | null) => void
@@ -82,7 +82,7 @@ async function readOne(
   }
   const record = text === null ? 'it is gone, or far too large' : readRecord(key, text)
   if (typeof record === 'string') return leftOut('broken', record)
-  if (!(await world.ledger.restored(record, world.now())))
+  if (!(await world.ledger.writeRestored(record, world.now())))
     return leftOut('clashing', 'another record has its Idempotency-Key')
   await lookForObjects(world, record, report)
   return record

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { MAX_IMAGE_BYTES } from '../work/archive.ts'
 import type { Config } from '../config.ts'
 import { ImageFailure } from '../errors.ts'
-import type { Audit, NamedObject, ShowingImage } from '../ledger/audit.ts'
+import type { AuditReads, NamedObject, ShowingImage } from '../ledger/audit.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { pictureBytes } from '../pictures/base64.ts'
 import { download } from '../net/download.ts'
@@ -43,7 +43,7 @@ export interface Verified {
 export interface Verifying extends StoreReader {
   /** Nothing is written to it. */
   ledger: Ledger
-  audit: Audit
+  audit: AuditReads
   get: Get
   config: Pick<Config, 'allowedPrivateOrigins' | 'imageHosts' | 'publicUrl' | 'downloadTimeoutMs'>
   repair: boolean
@@ -163,7 +163,7 @@ async function copyAgain(
 ): Promise<Finding['repair']> {
   const urls = new Set<string>()
   for (const { generationId, source, position } of showing)
-    for (const { url } of await world.ledger.places({ generationId, source, position }))
+    for (const { url } of await world.ledger.archive.readPlaces({ generationId, source, position }))
       urls.add(url)
   const reasons: string[] = []
   for (const url of urls) {

@@ -16,7 +16,7 @@ export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boo
 }
 
 const ledgerState = ({ ledger, now, health }: Deps) =>
-  ledger.beat(now()).then(
+  ledger.heartbeat.write(now()).then(
     () => {
       health.ledger(true)
       return 'ok'

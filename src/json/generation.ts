@@ -1,9 +1,5 @@
-import type {
-  ImageRow,
-  NsfwReportRow,
-  TimelineEntry,
-  WholeGeneration,
-} from '../ledger/generations.ts'
+import type { ImageRow, NsfwReportRow, WholeGeneration } from '../ledger/generations.ts'
+import type { TimelineEntry } from '../ledger/timeline.ts'
 import { redactUrl } from '../model/shown-url.ts'
 
 const rfc3339 = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { ARCHIVE_STATUSES, NSFW_VERDICTS } from '../model/generation.ts'
+import { ARCHIVE_STATUSES } from '../model/generation.ts'
+import { NSFW_VERDICTS } from '../model/verdict.ts'
 import { generationJson, redactUrlsIn } from './generation.ts'
 import type { WholeGeneration } from '../ledger/generations.ts'
 import type { RecordDetails } from '../ledger/record.ts'

@@ -1,12 +1,7 @@
 import { and, asc, gt, gte, inArray, isNull, lt, lte, ne, type SQL, sql } from 'drizzle-orm'
-import type {
-  ArchiveStatus,
-  GenerationFailureCode,
-  GenerationStatus,
-  ImageSource,
-  ImageStatus,
-} from '../model/generation.ts'
-import type { LedgerDriver } from './ledger.ts'
+import type { ArchiveStatus, GenerationFailureCode, GenerationStatus } from '../model/generation.ts'
+import type { ImageSource, ImageStatus } from '../model/image.ts'
+import type { LedgerDriver } from './database.ts'
 import { generations, images } from './schema.ts'
 
 /** An object that the ledger names, and what it should be. */
@@ -77,7 +72,7 @@ const PAGE = 500
  * change meanwhile is held in temporary tables of this connection, which SQLite keeps in a file of
  * their own.
  */
-export function auditing({ db }: LedgerDriver) {
+export function audit({ db }: LedgerDriver) {
   const listed = (json: unknown[]) => sql`(select value from json_each(${JSON.stringify(json)}))`
 
   return {
@@ -205,7 +200,7 @@ export function auditing({ db }: LedgerDriver) {
   }
 }
 
-export type Audit = ReturnType<typeof auditing>
+export type AuditReads = ReturnType<typeof audit>
 
 const within = ({ fromId, beforeId }: AuditRange) =>
   and(gte(generations.id, fromId), lt(generations.id, beforeId))

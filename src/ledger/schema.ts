@@ -9,17 +9,12 @@ import {
   text,
   uniqueIndex,
 } from 'drizzle-orm/sqlite-core'
-import type {
-  ArchiveStatus,
-  GenerationFailureCode,
-  GenerationStatus,
-  ImageSource,
-  ImageStatus,
-  InpaintRequest,
-  NsfwVerdict,
-  Road,
-} from '../model/generation.ts'
-import type { ImageFailureCode } from '../errors.ts'
+import type { ArchiveStatus, GenerationFailureCode, GenerationStatus } from '../model/generation.ts'
+import type { ImageSource, ImageStatus } from '../model/image.ts'
+import type { InpaintRequest } from '../model/request.ts'
+import type { NsfwVerdict } from '../model/verdict.ts'
+import type { Road } from '../model/outcome.ts'
+import type { ImageFailureCode } from '../model/image.ts'
 
 /** Every time is in milliseconds since the epoch. */
 export const generations = sqliteTable(

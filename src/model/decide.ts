@@ -1,21 +1,10 @@
 import type { Config } from '../config.ts'
-import {
-  DEADLINE_FAILURES,
-  fetchDelayMs,
-  isTerminal,
-  type Outcome,
-  type Road,
-  withReport,
-} from './generation.ts'
-import type { CallbackDecision } from '../ledger/schema.ts'
-import type {
-  Decision,
-  Known,
-  KnownImage,
-  KnownOffer,
-  NewOffer,
-  Settled,
-} from '../ledger/settle.ts'
+import { DEADLINE_FAILURES, isTerminal } from './generation.ts'
+import { fetchDelayMs } from './backoff.ts'
+import type { Outcome, Road } from './outcome.ts'
+import { withReport } from './verdict.ts'
+import type { CallbackDecision } from './known.ts'
+import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from './known.ts'
 import { linkExpiresAt } from './link.ts'
 import { redactUrl } from './shown-url.ts'
 import { isNew, leftOut, placed } from './offers.ts'

@@ -1,3 +1,12 @@
+/** The host that a link names, as fairness between hosts counts it; empty where it is no URL. */
+export const hostOf = (url: string) => (URL.canParse(url) ? new URL(url).host : '')
+
+/**
+ * Two links name the same image when all but their query strings are equal: signatures change,
+ * pictures do not.
+ */
+export const withoutQuery = (url: string) => url.replace(/[?#].*$/su, '')
+
 const YEAR_2000_MS = Date.UTC(2000, 0)
 const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 

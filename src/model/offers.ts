@@ -1,5 +1,7 @@
-import { type OfferedImage, type Road, withoutQuery } from './generation.ts'
-import { isStandingOutput, type Known, type KnownOffer } from '../ledger/settle.ts'
+import type { OfferedImage } from './image.ts'
+import type { Road } from './outcome.ts'
+import { withoutQuery } from './link.ts'
+import { isStandingOutput, type Known, type KnownOffer } from './known.ts'
 import { redactUrl } from './shown-url.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Reply } from '../model/generation.ts'
+import type { Reply } from '../model/outcome.ts'
 import type { Provider } from '../deps.ts'
 import { readCallback, readFetch, readReply } from './read.ts'
 

@@ -1,12 +1,6 @@
-import type {
-  Facts,
-  ImageSource,
-  NsfwVerdict,
-  OfferedImage,
-  Outcome,
-  Reply,
-  CallbackReading,
-} from '../model/generation.ts'
+import type { Facts, Outcome, Reply, CallbackReading } from '../model/outcome.ts'
+import type { ImageSource, OfferedImage } from '../model/image.ts'
+import type { NsfwVerdict } from '../model/verdict.ts'
 
 type Json = Record<string, unknown>
 

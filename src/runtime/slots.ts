@@ -1,5 +1,5 @@
 import { archiveImage, claimDue } from '../work/archive.ts'
-import type { ClaimedImage } from '../ledger/archive.ts'
+import type { ClaimedImage } from '../model/attempt.ts'
 import type { Deps } from '../deps.ts'
 
 const PROBE_MS = 1000
@@ -43,7 +43,7 @@ export function createArchiver(deps: Deps, copy = archiveImage, freed = deps.wak
     // Either way: the clock may have been set back.
     if (underWay.size > 0 || Math.abs(deps.now() - probedAt) < PROBE_MS) return 0
     probedAt = deps.now()
-    await deps.ledger.storeRetried(deps.now(), 1)
+    await deps.ledger.retry.writeStoreRetried(deps.now(), 1)
     return 1
   }
   /** Fills the free slots with images that are due, `most` of them at most. Returns how many. */

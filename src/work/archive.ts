@@ -1,6 +1,6 @@
 import { ImageFailure, LedgerUnavailable } from '../errors.ts'
-import { retryDelayMs } from '../model/generation.ts'
-import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from '../ledger/archive.ts'
+import { retryDelayMs } from '../model/backoff.ts'
+import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from '../model/attempt.ts'
 import { pictureBytes } from '../pictures/base64.ts'
 import { download } from '../net/download.ts'
 import { inspect } from '../pictures/inspect.ts'
@@ -30,7 +30,7 @@ export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<stri
   const perHost = Math.max(1, Math.floor(deps.config.archiveConcurrency / 2))
   const { leaseMs, retryBaseSeconds } = deps.config
   const latestDue = now + retryDelayMs(Infinity, retryBaseSeconds, 1)
-  return deps.ledger.imagesClaimed({
+  return deps.ledger.archive.claim({
     now,
     leasedUntil: now + leaseMs,
     latestDue,
@@ -50,7 +50,7 @@ export async function archiveImage(
   image: ClaimedImage,
   transferred = () => {},
 ): Promise<void> {
-  const places = await deps.ledger.places(image)
+  const places = await deps.ledger.archive.readPlaces(image)
   const at = deps.now()
   const place = nextPlace(places, at)
   if (!place)
@@ -102,7 +102,13 @@ async function noteKept(
   places: Place[],
 ) {
   const at = deps.now()
-  for (const { source, position } of await deps.ledger.archived(image, place, object, places, at))
+  for (const { source, position } of await deps.ledger.archive.writeArchived(
+    image,
+    place,
+    object,
+    places,
+    at,
+  ))
     deps.log('info', 'image archived', {
       generation: image.generationId,
       source,
@@ -221,7 +227,7 @@ export async function putInTime(
 /** What waits only because the store was away is due as soon as it is back: links die meanwhile. */
 export async function storeAnswered(deps: Deps) {
   if (!deps.health.objects(true)) return
-  await deps.ledger.storeRetried(deps.now(), null)
+  await deps.ledger.retry.writeStoreRetried(deps.now(), null)
   deps.wake()
 }
 
@@ -247,7 +253,7 @@ async function fail(deps: Deps, image: ClaimedImage, { places, place, at, kept, 
     sequel: sequel(deps, image, left, kept !== null || image.keptBytes > 0),
     placesSeen: places.length,
   }
-  const written = await deps.ledger.attemptFailed(image, attempt, places)
+  const written = await deps.ledger.archive.writeFailed(image, attempt, places)
   const { generationId: generation, source, position } = image
   const level = attempt.sequel.kind === 'lost' ? 'warn' : 'info'
   deps.log(level, 'image not archived', {
@@ -270,7 +276,7 @@ async function failAgain(
   failed: Omit<Failed, 'places'>,
   seen: number,
 ) {
-  const places = await deps.ledger.places(image)
+  const places = await deps.ledger.archive.readPlaces(image)
   if (places.length !== seen) await fail(deps, image, { ...failed, places })
 }
 

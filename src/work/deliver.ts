@@ -28,7 +28,10 @@ export async function deliver(deps: Deps, delivery: Delivery, bytes: Uint8Array)
     ? { status: 'unusable', decision: 'too_large' }
     : read(deps, generationId, bytes)
   if (await settle(deps, generationId, 'callback', said, { ...evidence, recovered: false })) return
-  await deps.ledger.recovered(generationId, uuidTime(generationId) ?? delivery.receivedAt)
+  await deps.ledger.settle.writeRecovered(
+    generationId,
+    uuidTime(generationId) ?? delivery.receivedAt,
+  )
   await settle(deps, generationId, 'callback', said, {
     ...evidence,
     recovered: said.status !== 'unusable',

@@ -1,5 +1,5 @@
 import type { Deps } from '../deps.ts'
-import { answered } from '../model/generation.ts'
+import { answered } from '../model/outcome.ts'
 import { settle } from './settle.ts'
 import { firstIdAt } from '../model/uuid.ts'
 
@@ -9,7 +9,7 @@ import { firstIdAt } from '../model/uuid.ts'
  */
 export async function reconcileDue(deps: Deps, limit: number) {
   const now = deps.now()
-  const fetches = await deps.ledger.fetchesClaimed({
+  const fetches = await deps.ledger.reconcile.claim({
     now,
     leasedUntil: now + deps.config.leaseMs,
     limit,
@@ -37,7 +37,7 @@ export async function expireOverdue(deps: Deps) {
   const before = firstIdAt(deps.now() - deps.config.resultDeadlineMs)
   let ended = 0
   for (;;) {
-    const ids = await deps.ledger.expired(before, deps.now())
+    const ids = await deps.ledger.expire.writeExpired(before, deps.now())
     if (ids.length === 0) return ended
     ended += ids.length
   }

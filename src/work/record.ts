@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { putInTime, storeAnswered } from './archive.ts'
-import { retryDelayMs } from '../model/generation.ts'
+import { retryDelayMs } from '../model/backoff.ts'
 import type { Deps } from '../deps.ts'
 import { recordJson, recordKey } from '../json/record.ts'
 
@@ -9,7 +9,7 @@ import { recordJson, recordKey } from '../json/record.ts'
  * a lost ledger can be made again from it. Returns how many were tried. A crash costs a second PUT.
  */
 export async function recordDue(deps: Deps, limit: number, forMs = 0) {
-  const ids = await deps.ledger.recordsDue(deps.now() - forMs, limit)
+  const ids = await deps.ledger.record.readDue(deps.now() - forMs, limit)
   await Promise.all(ids.map((id) => writeRecord(deps, id)))
   return ids.length
 }
@@ -22,14 +22,14 @@ async function writeRecord(deps: Deps, id: string) {
     await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
   } catch (error) {
     deps.health.objects(false, error)
-    await deps.ledger.recordPostponed(
+    await deps.ledger.record.writePostponed(
       id,
       deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds),
     )
     return
   }
   await storeAnswered(deps)
-  await deps.ledger.recordWritten(id, version, key, deps.now())
+  await deps.ledger.record.writeRecorded(id, version, key, deps.now())
 }
 
 /** A record has no deadline: it is tried again every 15 s, scaled like all retries. */
@@ -41,9 +41,9 @@ const RETRY_ROUND = 5
  * makes another record owed.
  */
 export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
-  const whole = await ledger.generation(id)
+  const whole = await ledger.generations.read(id)
   if (!whole) return null
-  const text = `${JSON.stringify(recordJson(whole, await ledger.recordDetails(id)), null, 2)}\n`
+  const text = `${JSON.stringify(recordJson(whole, await ledger.record.readDetails(id)), null, 2)}\n`
   const bytes = new TextEncoder().encode(text)
   return {
     key: recordKey(id, whole.generation.requestedAt),

@@ -1,6 +1,6 @@
 import { decide, type Said } from '../model/decide.ts'
-import type { Road } from '../model/generation.ts'
-import type { CallbackEvidence } from '../ledger/settle.ts'
+import type { Road } from '../model/outcome.ts'
+import type { CallbackEvidence } from '../model/known.ts'
 import type { Deps } from '../deps.ts'
 import { redactJson } from '../secrets/redact.ts'
 
@@ -19,11 +19,11 @@ export async function settle(
   // The provider echoes our webhook URL, and people are shown its words and links.
   const clean = redactJson(said, deps.secretsOf(id))
   for (;;) {
-    const known = await deps.ledger.known(id, evidence?.bodySha256)
+    const known = await deps.ledger.settle.readKnown(id, evidence?.bodySha256)
     if (!known) return false
     if (evidence && known.firstDelivery !== null) {
       // The very same delivery counts once.
-      if (known.firstDelivery !== evidence.id) await deps.ledger.callbackRepeated(id, evidence)
+      if (known.firstDelivery !== evidence.id) await deps.ledger.settle.writeRepeat(id, evidence)
       return true
     }
     // A callback may have waited in the spool. What it offers began to die when it came.
@@ -32,7 +32,7 @@ export async function settle(
       ...evidence,
       decision: evidence.recovered ? ('recovered' as const) : draft.callbackDecision,
     }
-    if (await deps.ledger.settled(known, { ...draft, callback })) {
+    if (await deps.ledger.settle.writeDecision(known, { ...draft, callback })) {
       deps.log('info', road, {
         generation: id,
         said: said.status,

@@ -59,7 +59,7 @@ async function take(deps: Deps, spool: ObjectStore, key: string) {
   // Another drain was faster.
   if (!found) return
   const delivery = parse(await new Response(found.body).text())
-  if (!(await deps.ledger.callbackKept(delivery))) await deliver(deps, delivery, delivery.body)
+  if (!(await deps.ledger.settle.readIsKept(delivery))) await deliver(deps, delivery, delivery.body)
   await spool.delete(key)
   deps.log('info', 'callback taken out of the spool', {
     generation: delivery.generationId,

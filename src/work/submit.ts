@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '../errors.ts'
-import { answered, type InpaintRequest, type Reply, retryDelayMs } from '../model/generation.ts'
+import { answered, type Reply } from '../model/outcome.ts'
+import type { InpaintRequest } from '../model/request.ts'
+import { retryDelayMs } from '../model/backoff.ts'
 import type { Deps } from '../deps.ts'
 import { redact } from '../secrets/redact.ts'
 import { settle } from './settle.ts'
@@ -27,7 +29,7 @@ export async function submit(deps: Deps, submission: Submission) {
   const id = newId(now)
   const requestSha256 = sha256Of(submission)
   const generation = { ...submission, id, requestSha256, requestedAt: now }
-  const wrote = await deps.ledger.requested(generation, {
+  const wrote = await deps.ledger.submit.write(generation, {
     now,
     maxInFlight: deps.config.maxInFlight,
   })
@@ -43,7 +45,9 @@ async function replay(
   requestSha256: string,
 ) {
   const winner =
-    idempotencyKey === null ? undefined : await deps.ledger.idempotent(submittedBy, idempotencyKey)
+    idempotencyKey === null
+      ? undefined
+      : await deps.ledger.submit.findByKey(submittedBy, idempotencyKey)
   if (!winner)
     throw new Error('a generation could not be written, and no other has its Idempotency-Key')
   if (winner.requestSha256 === requestSha256) return winner.id
@@ -98,12 +102,12 @@ async function settleReply(deps: Deps, id: string, reply: Reply) {
   const asked = reply.retryAfterSeconds === null ? null : reply.retryAfterSeconds * 1000
   const retryMs = asked ?? (await backoffMs(deps))
   const reason = redact(reply.reason, deps.secretsOf(id))
-  await deps.ledger.refusedForNow(id, { now: deps.now(), retryMs, full: reply.full, reason })
+  await deps.ledger.held.writeRefusal(id, { now: deps.now(), retryMs, full: reply.full, reason })
 }
 
 async function backoffMs({ ledger, config }: Deps) {
   return Math.min(
-    retryDelayMs((await ledger.refusals()) + 1, config.retryBaseSeconds),
+    retryDelayMs((await ledger.held.readRefusals()) + 1, config.retryBaseSeconds),
     LONGEST_HOLD_MS,
   )
 }
@@ -115,12 +119,12 @@ async function backoffMs({ ledger, config }: Deps) {
 export async function sendHeld(deps: Deps, limit = Infinity) {
   let sent = 0
   for (; sent < limit; sent++) {
-    const id = await deps.ledger.heldClaimed({
+    const id = await deps.ledger.held.claim({
       now: deps.now(),
       maxInFlight: deps.config.maxInFlight,
     })
     if (id === null) break
-    const row = await deps.ledger.generationRow(id)
+    const row = await deps.ledger.generations.readRow(id)
     if (!row?.parameters || row.modelId === null)
       throw new Error(`the held generation ${id} has no request`)
     deps.track(

@@ -5,7 +5,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
-import { rebuilding } from '../../src/ledger/rebuild.ts'
+import { rebuild as rebuildWrites } from '../../src/ledger/rebuild.ts'
 import {
   buildSqlite,
   LedgerExists,
@@ -33,7 +33,7 @@ async function rebuiltAt(here: World, path: string, more: Partial<Rebuilding> = 
   const problems: RebuildProblem[] = []
   const { finish, abandon, ...driver } = buildSqlite(path)
   const rebuilt = await rebuild({
-    ledger: rebuilding(driver),
+    ledger: rebuildWrites(driver),
     objects: here.deps.objects,
     now: () => here.clock.now,
     pause: () => Promise.resolve(),

@@ -4,7 +4,7 @@ import { getTableColumns, getTableName } from 'drizzle-orm'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import { generations, images, nsfwReports, offers } from '../../src/ledger/schema.ts'
-import { hostOf } from '../../src/model/host.ts'
+import { hostOf } from '../../src/model/link.ts'
 import { newId } from '../../src/model/uuid.ts'
 import { folder } from './rig.ts'
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { withoutQuery } from '../../src/model/generation.ts'
+import { withoutQuery } from '../../src/model/link.ts'
 import type { Link, Submission } from '../../src/simulator/journal.ts'
 import { defaultKnobs, readKnobs } from '../../src/simulator/knob-words.ts'
 import type { Knobs } from '../../src/simulator/knobs.ts'

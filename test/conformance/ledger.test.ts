@@ -1,9 +1,8 @@
-import { sql } from 'drizzle-orm'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
-import type { ClaimedImage } from '../../src/ledger/archive.ts'
-import type { Decision } from '../../src/ledger/settle.ts'
-import { bind, statement, value } from '../../src/ledger/statement.ts'
+import type { ClaimedImage } from '../../src/model/attempt.ts'
+import type { Decision } from '../../src/model/known.ts'
+import { bind, number, sql, statement } from '../../src/ledger/statement.ts'
 import { newId } from '../../src/model/uuid.ts'
 import { onD1 } from '../support/driver.ts'
 import {
@@ -22,20 +21,17 @@ import {
  * What every driver of the ledger keeps. The stories of the verbs run over each driver beside it.
  */
 
-const beat = statement<{ id: number; at: number }, { id: number }>(
-  sql`insert into heartbeat (id, at) values (${value('id')}, ${value('at')}) returning id`,
-)
-const all = statement<object, { id: number; at: number }>(
-  sql`select id, at from heartbeat order by id`,
-)
-const raise = statement<{ id: number }>(
-  sql`update heartbeat set at = at + 1 where id = ${value('id')}`,
-)
-const unset = statement<{ id: number }>(
-  sql`update heartbeat set at = null where id = ${value('id')}`,
-)
-const raiseAgain = statement<{ id: number }>(
-  sql`update heartbeat set at = at + 10 where id = ${value('id')} and changes() > 0`,
+const beat = statement(
+  sql`insert into heartbeat (id, at) values (${number('id')}, ${number('at')}) returning id`,
+).yields<{ id: number }>()
+const all = statement(sql`select id, at from heartbeat order by id`).yields<{
+  id: number
+  at: number
+}>()
+const raise = statement(sql`update heartbeat set at = at + 1 where id = ${number('id')}`)
+const unset = statement(sql`update heartbeat set at = null where id = ${number('id')}`)
+const raiseAgain = statement(
+  sql`update heartbeat set at = at + 10 where id = ${number('id')} and changes() > 0`,
 )
 
 const LEASE_MS = 120_000
@@ -96,7 +92,7 @@ describe('a list of statements', () => {
 describe('claims that are made at once', () => {
   const CLAIMERS = 12
   const claimImages = (now: number, limit: number, perHost: number) =>
-    here.deps.ledger.imagesClaimed({
+    here.deps.ledger.archive.claim({
       now,
       leasedUntil: now + LEASE_MS,
       latestDue: now,
@@ -156,7 +152,7 @@ describe('claims that are made at once', () => {
     const rule = { now: here.clock.now, maxInFlight: null }
 
     const claimed = await Promise.all(
-      Array.from({ length: CLAIMERS }, () => here.deps.ledger.heldClaimed(rule)),
+      Array.from({ length: CLAIMERS }, () => here.deps.ledger.held.claim(rule)),
     )
 
     expect(claimed.filter((id) => id !== null)).toEqual([held[0]])
@@ -168,7 +164,7 @@ describe('claims that are made at once', () => {
     const now = here.clock.now
 
     const claim = () =>
-      here.deps.ledger.fetchesClaimed({ now, leasedUntil: now + 60_000, limit: 2 })
+      here.deps.ledger.reconcile.claim({ now, leasedUntil: now + 60_000, limit: 2 })
     const claimed = (await Promise.all(Array.from({ length: CLAIMERS }, claim))).flat()
 
     expect(claimed.map(({ id }) => id).toSorted()).toEqual(ids.toSorted())
@@ -205,7 +201,7 @@ describe('messages that arrive at once', () => {
 
   it('write over no decision that was made meanwhile', async () => {
     const { id } = await submitted(here)
-    const known = await here.deps.ledger.known(id)
+    const known = await here.deps.ledger.settle.readKnown(id)
     if (!known) throw new Error('the generation is not there')
     const { generation } = known
     const decision = (tip: string): Decision => ({
@@ -221,14 +217,16 @@ describe('messages that arrive at once', () => {
     })
 
     const won = await Promise.all(
-      Array.from({ length: 10 }, (_, n) => here.deps.ledger.settled(known, decision(String(n)))),
+      Array.from({ length: 10 }, (_, n) =>
+        here.deps.ledger.settle.writeDecision(known, decision(String(n))),
+      ),
     )
 
     expect(won.filter(Boolean)).toHaveLength(1)
     expect(await happened(here, id, 'fetched')).toEqual([
       expect.objectContaining({ tip: String(won.indexOf(true)) }),
     ])
-    expect((await here.deps.ledger.generationRow(id))?.version).toBe(generation.version + 1)
+    expect((await here.deps.ledger.generations.readRow(id))?.version).toBe(generation.version + 1)
   })
 })
 
@@ -242,7 +240,7 @@ describe('what is written', () => {
     )
 
     const [{ body, receivedAt } = { body: null, receivedAt: 0 }] = await evidence(here, id)
-    const row = await here.deps.ledger.generationRow(id)
+    const row = await here.deps.ledger.generations.readRow(id)
 
     expect(JSON.parse(body ?? '')).toMatchObject({ meta })
     expect(receivedAt).toBe(here.clock.now)
@@ -264,7 +262,7 @@ describe('what is written', () => {
 
     expect(status).toBe(200)
     expect((await evidence(here, id)).map(({ body }) => body?.length)).toEqual([1024 * 1024])
-    expect((await here.deps.ledger.generationRow(id))?.meta).toEqual(meta)
+    expect((await here.deps.ledger.generations.readRow(id))?.meta).toEqual(meta)
   })
 
   it('has whole numbers in its JSON, not 5.0', async () => {

@@ -242,7 +242,7 @@ describe('POST /callbacks/{id}/{mac}', () => {
     [
       'has a bug',
       ({ deps }) =>
-        void vi.spyOn(deps.ledger, 'known').mockImplementation(() => {
+        void vi.spyOn(deps.ledger.settle, 'readKnown').mockImplementation(() => {
           throw new TypeError('undefined is not a function')
         }),
     ],

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import type { InpaintRequest } from '../../src/model/generation.ts'
+import type { InpaintRequest } from '../../src/model/request.ts'
 import { modelsLab } from '../../src/modelslab/client.ts'
 import { serve, serveRaw } from '../support/net/loopback.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Facts } from '../../src/model/generation.ts'
+import type { Facts } from '../../src/model/outcome.ts'
 import {
   parseObject,
   readFetch,

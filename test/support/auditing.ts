@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest'
-import { auditing } from '../../src/ledger/audit.ts'
+import { audit } from '../../src/ledger/audit.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { readSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import type { World } from './world.ts'
@@ -8,5 +8,5 @@ import type { World } from './world.ts'
 export function audited({ config }: World) {
   const driver = readSqlite(config.databasePath)
   onTestFinished(driver.close)
-  return { ledger: createLedger(driver), audit: auditing(driver) }
+  return { ledger: createLedger(driver), audit: audit(driver) }
 }

@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3'
 import { inject } from 'vitest'
 import { d1Driver } from '../../src/ledger/driver/d1.ts'
-import type { LedgerDriver } from '../../src/ledger/ledger.ts'
+import type { LedgerDriver } from '../../src/ledger/database.ts'
 import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import { type D1Call, d1Over } from './d1.ts'
 

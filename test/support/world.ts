@@ -8,7 +8,8 @@ import { onTestFinished, vi } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { readConfig } from '../../src/config.ts'
 import { ImageFailure } from '../../src/errors.ts'
-import type { InpaintRequest, Reply } from '../../src/model/generation.ts'
+import type { InpaintRequest } from '../../src/model/request.ts'
+import type { Reply } from '../../src/model/outcome.ts'
 import { watchHealth } from '../../src/observe/health.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
@@ -233,8 +234,8 @@ export function world(settings: Record<string, string> = {}) {
       background.length = postponed.length = 0
       driver = place.open()
       deps.ledger = createLedger(driver)
-      await deps.ledger.leasesVoided()
-      await deps.ledger.submissionsAbandoned(clock.now, clock.now)
+      await deps.ledger.due.writeReleased()
+      await deps.ledger.expire.writeAbandoned(clock.now, clock.now)
     },
     /** One turn at everything that is due. */
     turn: async () => {

@@ -172,9 +172,9 @@ it('keeps an image whose bytes are stored although the ledger cannot take that a
   const here = world()
   const id = await offered(here, { output: [LINK] })
   here.cdn.pages.set(LINK, await png('red'))
-  const { archived } = here.deps.ledger
-  here.deps.ledger.archived = () => {
-    here.deps.ledger.archived = archived
+  const { writeArchived } = here.deps.ledger.archive
+  here.deps.ledger.archive.writeArchived = () => {
+    here.deps.ledger.archive.writeArchived = writeArchived
     return Promise.reject(new LedgerUnavailable(new Error('database is locked')))
   }
 

@@ -196,7 +196,7 @@ describe('while images wait for a slot', () => {
 
   it('a record waits with them', async () => {
     const { here, id } = await behind()
-    const looked = vi.spyOn(here.deps.ledger, 'recordsDue')
+    const looked = vi.spyOn(here.deps.ledger.record, 'readDue')
 
     here.clock.advance(59)
     await until(() => looked.mock.calls.length > 2)

@@ -56,20 +56,19 @@ const but = (spool: ObjectStore, other: Partial<ObjectStore>): ObjectStore => ({
  * The ledger answers nothing that may change it before the returned function is called. It does the
  * work all the same.
  */
-function hesitates(here: World, method: 'settled' | 'callbackRepeated') {
+function hesitates(here: World, method: 'writeDecision' | 'writeRepeat') {
   const { ledger } = here.deps
+  const { settle } = ledger
   let release: () => void = () => undefined
   const released = new Promise<void>((resolve) => (release = resolve))
-  here.deps.ledger = {
-    ...ledger,
-    [method]: async (...values: never[]) => {
-      const answer: unknown = await (ledger[method] as (...values: never[]) => Promise<unknown>)(
-        ...values,
-      )
-      if (answer === true) await released
-      return answer
-    },
+  const late = async (...values: never[]) => {
+    const answer: unknown = await (settle[method] as (...values: never[]) => Promise<unknown>)(
+      ...values,
+    )
+    if (answer === true) await released
+    return answer
   }
+  here.deps.ledger = { ...ledger, settle: { ...settle, [method]: late } }
   return async () => {
     here.deps.ledger = ledger
     release()
@@ -81,7 +80,8 @@ function isAway(here: World) {
   const { ledger } = here.deps
   const refuse = () =>
     Promise.reject(new LedgerUnavailable(new Error('D1_ERROR: Network connection lost.')))
-  here.deps.ledger = { ...ledger, known: refuse, settled: refuse, callbackKept: refuse }
+  const settle = { readKnown: refuse, writeDecision: refuse, readIsKept: refuse }
+  here.deps.ledger = { ...ledger, settle: { ...ledger.settle, ...settle } }
   return () => (here.deps.ledger = ledger)
 }
 
@@ -122,7 +122,7 @@ describe('a callback that the ledger does not take', () => {
   it('is answered within two seconds while neither answers', async () => {
     const { here, spool } = spoolingWorld()
     const { id } = await submitted(here)
-    const release = hesitates(here, 'settled')
+    const release = hesitates(here, 'writeDecision')
     here.deps.spool = but(spool, { put: () => new Promise(() => undefined) })
 
     const before = performance.now()
@@ -134,7 +134,7 @@ describe('a callback that the ledger does not take', () => {
   it('counts once where the write was made after all', async () => {
     const { here, spool } = spoolingWorld()
     const { id } = await submitted(here)
-    const release = hesitates(here, 'settled')
+    const release = hesitates(here, 'writeDecision')
     expect((await here.callback(id, success(id))).status).toBe(200)
     expect(await inSpool(spool)).toHaveLength(1)
     await release()
@@ -149,7 +149,7 @@ describe('a callback that the ledger does not take', () => {
     const { id } = await submitted(here)
     await here.callback(id, success(id))
     clock.advance(1)
-    const release = hesitates(here, 'callbackRepeated')
+    const release = hesitates(here, 'writeRepeat')
     await here.callback(id, success(id))
     await release()
 

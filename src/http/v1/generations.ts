@@ -2,7 +2,8 @@ import { type Context, Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { z } from 'zod'
 import { AppError } from '../../errors.ts'
-import { ARCHIVE_STATUSES, GENERATION_STATUSES, NSFW_VERDICTS } from '../../model/generation.ts'
+import { ARCHIVE_STATUSES, GENERATION_STATUSES } from '../../model/generation.ts'
+import { NSFW_VERDICTS } from '../../model/verdict.ts'
 import type { GenerationFilter, WholeGeneration } from '../../ledger/generations.ts'
 import type { Deps } from '../../deps.ts'
 import { submit } from '../../work/submit.ts'
@@ -43,7 +44,7 @@ export function generationRoutes(deps: Deps) {
     )
     .get('/', requires('read'), async (c) => {
       const { filter, limit } = readList(c)
-      const found = await deps.ledger.generations(filter, limit + 1)
+      const found = await deps.ledger.generations.list(filter, limit + 1)
       const page = found.slice(0, limit)
       const next = found.length > limit ? (page.at(-1)?.generation.id ?? null) : null
       if (next !== null) c.header('link', `<${nextPage(c, publicUrl, next)}>; rel="next"`)
@@ -52,11 +53,11 @@ export function generationRoutes(deps: Deps) {
     .get('/:id', takesNoQuery, async (c) => c.json(show(await readable(deps, c))))
     .get('/:id/timeline', takesNoQuery, async (c) => {
       const whole = await readable(deps, c)
-      return c.json(timelineJson(whole, await deps.ledger.timeline(whole.generation.id)))
+      return c.json(timelineJson(whole, await deps.ledger.timeline.read(whole.generation.id)))
     })
     .post('/:id/retry', requires('submit'), takesNoQuery, async (c) => {
       const { generation } = await existing(deps, c.req.param('id'))
-      await deps.ledger.retried(generation.id, deps.now())
+      await deps.ledger.retry.write(generation.id, deps.now())
       deps.wake()
       return c.json(show(await existing(deps, generation.id)), 202)
     })
@@ -80,7 +81,7 @@ function atMost(perMinute: number, now: () => number) {
 }
 
 async function existing(deps: Deps, id: string): Promise<WholeGeneration> {
-  const whole = uuidTime(id) === null ? null : await deps.ledger.generation(id)
+  const whole = uuidTime(id) === null ? null : await deps.ledger.generations.read(id)
   if (!whole) throw new AppError('not_found', 'There is no generation of this id.')
   return whole
 }
@@ -89,7 +90,7 @@ async function existing(deps: Deps, id: string): Promise<WholeGeneration> {
 export async function readable(deps: Deps, c: Context<AuthEnv>): Promise<WholeGeneration> {
   const client = c.var.client
   const id = c.req.param('id') ?? ''
-  const row = uuidTime(id) === null ? null : await deps.ledger.generationRow(id)
+  const row = uuidTime(id) === null ? null : await deps.ledger.generations.readRow(id)
   const isTheirs = row?.submittedBy === client.name && holds(client, 'submit')
   if (!holds(client, 'read') && !isTheirs)
     throw new AppError(

@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono'
 import { z } from 'zod'
 import { storeAnswered } from '../../work/archive.ts'
 import { AppError } from '../../errors.ts'
-import type { ImageSource } from '../../model/generation.ts'
+import type { ImageSource } from '../../model/image.ts'
 import type { ImageRow } from '../../ledger/generations.ts'
 import type { Deps, ByteRange } from '../../deps.ts'
 import type { AuthEnv } from '../plumbing/auth.ts'
@@ -48,7 +48,9 @@ async function find(
   position: string,
   source?: ImageSource,
 ): Promise<ArchivedImage> {
-  const copies = /^\d{1,4}$/u.test(position) ? await deps.ledger.imagesAt(id, Number(position)) : []
+  const copies = /^\d{1,4}$/u.test(position)
+    ? await deps.ledger.images.readAt(id, Number(position))
+    : []
   const asked = source === undefined ? copies : copies.filter((copy) => copy.source === source)
   const archived = asked.find((copy): copy is ArchivedImage => copy.status === 'archived')
   if (archived) return archived

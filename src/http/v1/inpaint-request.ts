@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../../errors.ts'
-import type { InpaintRequest } from '../../model/generation.ts'
+import type { InpaintRequest } from '../../model/request.ts'
 import { fieldErrors } from '../plumbing/fields.ts'
 
 // Senders give numbers as strings, nulls for what they leave out, and booleans for yes and no.

@@ -1,4 +1,5 @@
-import { type MessagePort, Worker } from 'node:worker_threads'
+import { extname } from 'node:path'
+import { parentPort, Worker, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 
 /** What the thread says to each task, in the order in which it was asked. */
@@ -17,11 +18,13 @@ interface AskedThread<Task, T> {
 }
 
 /**
- * A thread that runs `file` on `workerData`. One that ends unasked ends the process with it: what
- * it did could not be done any more, and the next start finds all that was answered.
+ * The thread that `<name>.thread.node` beside this file is, for the ledger at `path`. One that ends
+ * unasked ends the process with it: what it did could not be done any more, and the next start
+ * finds all that was answered.
  */
-export function askedThread<Task, T>(file: URL, workerData: object): AskedThread<Task, T> {
-  const thread = new Worker(file, { workerData })
+export function askedThread<Task, T>(name: string, path: string): AskedThread<Task, T> {
+  const file = new URL(`${name}.thread.node${extname(import.meta.url)}`, import.meta.url)
+  const thread = new Worker(file, { workerData: path })
   const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
   const waiting: { resolve: (value: T) => void; reject: (error: Error) => void }[] = []
   let closing = false
@@ -53,19 +56,22 @@ export function askedThread<Task, T>(file: URL, workerData: object): AskedThread
   }
 }
 
-/**
- * The other side: answers what comes on `port`, one after the other, and calls `close` in the end.
- */
-export function answerTasks(
-  port: MessagePort,
-  answer: (task: never) => unknown,
-  close: () => void,
-) {
+/** What a thread does for a ledger. */
+interface Answering<Task> {
+  answer: (task: Task) => unknown
+  close: () => void
+}
+
+/** The other side: answers what comes, one after the other, and closes in the end. */
+export function answerTasks<Task>(open: (path: string) => Answering<Task>) {
+  if (!parentPort) throw new Error('this file is to be run by a thread')
+  const port = parentPort
+  const { answer, close } = open(String(workerData))
   let last = Promise.resolve()
   port.on('message', (task: unknown) => {
     last = last.then(async () => {
       if (task !== CLOSE) {
-        port.postMessage(await attempt(() => answer(task as never)))
+        port.postMessage(await attempt(() => answer(task as Task)))
         return
       }
       close()

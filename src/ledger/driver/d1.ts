@@ -1,6 +1,6 @@
 import { drizzle } from 'drizzle-orm/d1'
 import { LedgerUnavailable } from '../../errors.ts'
-import type { LedgerDriver } from '../ledger.ts'
+import type { LedgerDriver } from '../database.ts'
 import * as schema from '../schema.ts'
 import type { Bound, RowsOf } from '../statement.ts'
 

@@ -17,7 +17,7 @@ import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { groupCommit, isBusy } from './group-commit.ts'
 import * as schema from '../schema.ts'
 import type { Atomically } from '../statement.ts'
-import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './writer.node.ts'
+import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './connection.node.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('../../../migrations', import.meta.url))
 

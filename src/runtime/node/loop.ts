@@ -84,7 +84,7 @@ function clockFollower({ now, ledger, log }: Deps) {
     const byMs = Math.round(ahead - aheadNow)
     if (byMs >= SET_BACK_MS) {
       log('warn', 'the clock was set back', { seconds: byMs / 1000 })
-      await ledger.clockSetBack(now(), byMs)
+      await ledger.due.writeClockSetBack(now(), byMs)
     }
     ahead = aheadNow
   }

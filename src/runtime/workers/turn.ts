@@ -58,11 +58,11 @@ export async function takeTurn(
   await attempt('writing records', () => writeRecords(deps))
   if (failures > 0) return null
   const isCutShort = copied + fresh >= MOST.images || sent >= MOST.sent
-  return isCutShort ? deps.now() : deps.ledger.nextDueAt(deps.now())
+  return isCutShort ? deps.now() : deps.ledger.due.readNext(deps.now())
 }
 
 async function giveUpReplies({ ledger, now, log }: Deps) {
-  const unconfirmed = await ledger.submissionsAbandoned(now() - ABANDONED_MS, now())
+  const unconfirmed = await ledger.expire.writeAbandoned(now() - ABANDONED_MS, now())
   if (unconfirmed.length > 0)
     log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
   return unconfirmed.length

@@ -1,24 +1,22 @@
 import Database from 'better-sqlite3'
-import { sql } from 'drizzle-orm'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LedgerInUse, openSqlite } from '../../../src/ledger/driver/sqlite.node.ts'
-import { bind, statement, value } from '../../../src/ledger/statement.ts'
+import { bind, number, raw, sql, statement, text } from '../../../src/ledger/statement.ts'
 import { builtCli } from '../../support/process/built.ts'
 
-const beat = statement<{ id: number; at: number }, { id: number }>(
-  sql`insert into heartbeat (id, at) values (${value('id')}, ${value('at')}) returning id`,
-)
-const all = statement<object, { id: number; at: number }>(
-  sql`select id, at from heartbeat order by id`,
-)
-const raise = statement<{ id: number }>(
-  sql`update heartbeat set at = at + 1 where id = ${value('id')}`,
-)
-const dependent = statement<{ id: number }>(
-  sql`insert into heartbeat (id, at) select ${value('id')}, 0 where changes() > 0`,
+const beat = statement(
+  sql`insert into heartbeat (id, at) values (${number('id')}, ${number('at')}) returning id`,
+).yields<{ id: number }>()
+const all = statement(sql`select id, at from heartbeat order by id`).yields<{
+  id: number
+  at: number
+}>()
+const raise = statement(sql`update heartbeat set at = at + 1 where id = ${number('id')}`)
+const dependent = statement(
+  sql`insert into heartbeat (id, at) select ${number('id')}, 0 where changes() > 0`,
 )
 
 type Open = (path: string) => ReturnType<typeof openSqlite>
@@ -111,7 +109,7 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
     'lets no list with a value %s take down those that come with it or after it',
     async (_what, odd) => {
       const { atomically, rows } = await ledger()
-      const never = statement<{ at: unknown }>(sql`update heartbeat set at = ${value('at')}`)
+      const never = statement<{ at: unknown }>(sql`update heartbeat set at = ${number('at')}`)
 
       const results = await Promise.allSettled([
         atomically([bind(beat, { id: 1, at: 0 })]),
@@ -152,10 +150,10 @@ describe.each(Object.entries(WRITERS))('a list written by %s', (_name, writer) =
   it('says that it cannot be written when the disk is full, keeps nothing, and writes again when there is room', async () => {
     const { atomically, db, rows } = await ledger()
     const atMost = (pages: number) =>
-      atomically([bind(statement(sql.raw(`pragma max_page_count = ${pages}`)), {})])
-    const big = statement<{ id: string }>(
-      sql`insert into generations (id, status, requested_at, tip) values (${value('id')}, 'requested', 0, hex(zeroblob(100000)))`,
-    )
+      atomically([bind(statement(raw(`pragma max_page_count = ${pages}`)), {})])
+    const big = statement(sql`
+      insert into generations (id, status, requested_at, tip)
+      values (${text('id')}, 'requested', 0, hex(zeroblob(100000)))`)
     const { page_count: pages } = db.get<{ page_count: number }>(sql`pragma page_count`)
     await atMost(pages + 2)
     const lists = ['a', 'b'].map((id) =>

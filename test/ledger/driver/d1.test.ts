@@ -12,8 +12,11 @@ function failing(message: string) {
 }
 
 describe.each([
-  ['writing', (message: string) => failing(message).beat(0)],
-  ['reading', (message: string) => failing(message).generationRow('an-id-that-nobody-is-told')],
+  ['writing', (message: string) => failing(message).heartbeat.write(0)],
+  [
+    'reading',
+    (message: string) => failing(message).generations.readRow('an-id-that-nobody-is-told'),
+  ],
 ])('%s in D1', (_what, ask) => {
   it.each([
     'D1_ERROR: Network connection lost.',

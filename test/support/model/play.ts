@@ -1,8 +1,8 @@
 import { setImmediate as turnOfTheLoop } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { expect } from 'vitest'
-import type { Reply as Answer } from '../../../src/model/generation.ts'
-import type { ClaimedImage } from '../../../src/ledger/archive.ts'
+import type { Reply as Answer } from '../../../src/model/outcome.ts'
+import type { ClaimedImage } from '../../../src/model/attempt.ts'
 import type { Ledger } from '../../../src/ledger/ledger.ts'
 import type { GetResponse } from '../../../src/deps.ts'
 import { readFetch, readReply } from '../../../src/modelslab/read.ts'
@@ -55,12 +55,24 @@ export async function play(steps: readonly Step[]) {
   }
 }
 
+type Method = (...values: never[]) => Promise<unknown>
+type Methods = {
+  [Facet in keyof Ledger]: {
+    [Name in keyof Ledger[Facet] & string as `${Facet}.${Name}`]: Ledger[Facet][Name]
+  }
+}[keyof Ledger]
+/** Every method of the ledger, by `facet.name`. */
+type Calls = (
+  Methods extends infer Union ? (Union extends unknown ? (of: Union) => void : never) : never
+) extends (of: infer All) => void
+  ? All
+  : never
+
 /** What the model hears of each call of the ledger that was done. */
 type Heard = {
-  [Name in keyof Ledger]?: (
-    args: Parameters<Ledger[Name]>,
-    result: Awaited<ReturnType<Ledger[Name]>>,
-  ) => void
+  [Name in keyof Calls]?: Calls[Name] extends (...args: infer Args) => Promise<infer Result>
+    ? (args: Args, result: Result) => void
+    : never
 }
 
 class Play {
@@ -343,7 +355,7 @@ class Play {
     await this.here.restart()
     this.here.deps.ledger = this.watched(this.here.deps.ledger)
     this.hurry()
-    await this.here.deps.ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, this.here.clock.now)
+    await this.here.deps.ledger.expire.writeAbandoned(Number.MAX_SAFE_INTEGER, this.here.clock.now)
     for (const id of this.stories.keys())
       if (this.story(id).submission === 'out') model.unanswered(this.story(id))
   }
@@ -357,18 +369,27 @@ class Play {
 
   /** The ledger, whose every word the model hears, and in which the process may die. */
   private watched(ledger: Ledger): Ledger {
-    const methods = Object.entries(ledger) as [string, (...args: unknown[]) => Promise<unknown>][]
-    const watch = ([name, method]: (typeof methods)[number]) => {
-      const call = async (...args: unknown[]) => {
+    const watch =
+      (name: string, method: Method) =>
+      async (...args: never[]) => {
         this.mayDie(name, 'before')
         const result = await method(...args)
         this.note(name, args, result)
         this.mayDie(name, 'after')
         return result
       }
-      return [name, call]
-    }
-    return Object.fromEntries(methods.map(watch)) as Ledger
+    const facets = Object.entries(ledger as unknown as Record<string, Record<string, Method>>)
+    return Object.fromEntries(
+      facets.map(([facet, methods]) => [
+        facet,
+        Object.fromEntries(
+          Object.entries(methods).map(([name, method]) => [
+            name,
+            watch(`${facet}.${name}`, method),
+          ]),
+        ),
+      ]),
+    ) as unknown as Ledger
   }
 
   private mayDie(name: string, when: Death['when']) {
@@ -377,35 +398,35 @@ class Play {
   }
 
   private note(name: string, args: unknown[], result: unknown) {
-    const heard = this.heard[name as keyof Ledger] as
+    const heard = this.heard[name as keyof Heard] as unknown as
       ((args: unknown[], result: unknown) => void) | undefined
     heard?.(args, result)
   }
 
   private readonly heard: Heard = {
-    requested: (args, result) => this.noteRequested(args, result),
-    heldClaimed: (_, id) => {
+    'submit.write': (args, result) => this.noteRequested(args, result),
+    'held.claim': (_, id) => {
       if (id !== null) this.noteSent(id)
     },
-    refusedForNow: (args) => this.noteRefused(args),
-    recovered: ([id]) => this.noteRecovered(id),
-    callbackRepeated: ([, { bodySha256 }]) => this.noteRepeated(bodySha256),
-    settled: (args, won) => {
+    'held.writeRefusal': (args) => this.noteRefused(args),
+    'settle.writeRecovered': ([id]) => this.noteRecovered(id),
+    'settle.writeRepeat': ([, { bodySha256 }]) => this.noteRepeated(bodySha256),
+    'settle.writeDecision': (args, won) => {
       if (won) this.noteSettled(args)
     },
-    archived: ([image, { url }]) => this.noteTried(image, url, true),
-    attemptFailed: ([image, { place }], wasWritten) => {
+    'archive.writeArchived': ([image, { url }]) => this.noteTried(image, url, true),
+    'archive.writeFailed': ([image, { place }], wasWritten) => {
       if (wasWritten) this.noteTried(image, place.url, false)
     },
-    expired: () => {
+    'expire.writeExpired': () => {
       for (const story of this.stories.values())
         if (model.outOfTime(story, this.here.clock.now)) this.touched.add(story.id)
     },
-    retried: ([id]) => model.retried(this.story(id)),
+    'retry.write': ([id]) => model.retried(this.story(id)),
   }
 
   private noteRequested(
-    [{ id, idempotencyKey, request, requestedAt }]: Parameters<Ledger['requested']>,
+    [{ id, idempotencyKey, request, requestedAt }]: Parameters<Calls['submit.write']>,
     result: string,
   ) {
     const isTaken = idempotencyKey !== null && this.keys.has(idempotencyKey)
@@ -429,7 +450,7 @@ class Play {
     story.departures += 1
   }
 
-  private noteRefused([id, { full }]: Parameters<Ledger['refusedForNow']>) {
+  private noteRefused([id, { full }]: Parameters<Calls['held.writeRefusal']>) {
     const story = this.story(id)
     if (story.status !== 'requested') return
     model.heldBack(story)
@@ -448,7 +469,9 @@ class Play {
     this.claim(kept !== undefined, 'a new callback was taken for a repeated one')
   }
 
-  private noteSettled([{ generation }, { road, callback }]: Parameters<Ledger['settled']>) {
+  private noteSettled([{ generation }, { road, callback }]: Parameters<
+    Calls['settle.writeDecision']
+  >) {
     const telling = this.told((one) =>
       callback
         ? one.delivered?.sha256 === callback.bodySha256

@@ -35,19 +35,19 @@ export type Page = (typeof PAGES)[number]
  * told.
  */
 const DEATHS = [
-  'requested',
-  'heldClaimed',
-  'settled',
-  'refusedForNow',
-  'recovered',
-  'callbackRepeated',
-  'imagesClaimed',
-  'archived',
-  'attemptFailed',
-  'fetchesClaimed',
-  'expired',
-  'retried',
-  'recordWritten',
+  'submit.write',
+  'held.claim',
+  'settle.writeDecision',
+  'held.writeRefusal',
+  'settle.writeRecovered',
+  'settle.writeRepeat',
+  'archive.claim',
+  'archive.writeArchived',
+  'archive.writeFailed',
+  'reconcile.claim',
+  'expire.writeExpired',
+  'retry.write',
+  'record.writeRecorded',
 ] as const
 export interface Death {
   at: (typeof DEATHS)[number]

@@ -1,5 +1,5 @@
 import { ImageFailure } from '../../../src/errors.ts'
-import type { Reply as Answer } from '../../../src/model/generation.ts'
+import type { Reply as Answer } from '../../../src/model/outcome.ts'
 import type { GetResponse } from '../../../src/deps.ts'
 import { readReply } from '../../../src/modelslab/read.ts'
 import { png } from '../world.ts'
