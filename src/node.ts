@@ -11,6 +11,7 @@ import { createApp } from './http/app.ts'
 import { httpServer } from './http/plumbing/server.node.ts'
 import { openLedger } from './ledger/driver/ledger.node.ts'
 import { jsonLog } from './observe/log.ts'
+import { giveUpAllReplies } from './work/expire.ts'
 import { startLoop } from './runtime/node/loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { diskStore } from './objects/disk.node.ts'
@@ -112,12 +113,9 @@ async function serve(
 }
 
 /** Whoever held a lease or waited for a reply is dead: we hold the lock. */
-async function recover({ ledger, now, log }: Deps) {
-  await ledger.due.writeReleased()
-  // All of them: the clock may have been set back meanwhile.
-  const unconfirmed = await ledger.expire.writeAbandoned(Number.MAX_SAFE_INTEGER, now())
-  if (unconfirmed.length > 0)
-    log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
+async function recover(deps: Deps) {
+  await deps.ledger.due.writeReleased()
+  await giveUpAllReplies(deps)
 }
 
 export async function openObjects({

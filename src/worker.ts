@@ -94,11 +94,9 @@ function openService(env: Env) {
       }),
     turn: ({ isCron }: { isCron: boolean }) =>
       invoke(log, async ({ idle }) => {
-        const dueAt = await takeTurn(deps, {
-          archiver: createArchiver(deps, copyInRoom),
-          idle,
-          isCron,
-        })
+        const archiver = createArchiver(deps, copyInRoom)
+        const images = { copy: archiver.drain, isBehind: archiver.isBehind }
+        const dueAt = await takeTurn(deps, { images, idle, isCron })
         await idle()
         if (dueAt !== null) await waker.wakeAt(dueAt)
       }),

@@ -1,11 +1,11 @@
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono, type Context } from 'hono'
-import { describe, firstHalf, statusOf, type Answer } from './answer.ts'
-import { fetchAnswer } from './fetch-answers.ts'
-import { Refusal } from './refusal.ts'
+import { describe, firstHalf, statusOf, type Answer } from './answers/answer.ts'
+import { fetchAnswer } from './answers/fetch-answers.ts'
+import { Refusal } from './knobs/refusal.ts'
 import { checkKey, submit } from './submit.ts'
-import type { World } from './world.ts'
+import type { World } from './jobs/world.ts'
 
 interface Env {
   Bindings: HttpBindings

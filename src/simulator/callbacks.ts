@@ -1,7 +1,7 @@
-import { callbackBody, sayings, type CallbackBody } from './callback-bodies.ts'
-import type { Job } from './jobs.ts'
-import type { Delivery } from './journal.ts'
-import type { World } from './world.ts'
+import { callbackBody, sayings, type CallbackBody } from './answers/callback-bodies.ts'
+import type { Job } from './jobs/job.ts'
+import type { Delivery } from './jobs/journal.ts'
+import type { World } from './jobs/world.ts'
 
 // What ModelsLab asks of a receiver: a 2xx within 30 s.
 const ANSWER_SECONDS = 30

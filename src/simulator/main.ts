@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
-import { readKnob } from './knob-words.ts'
-import { knobNames, type Knobs } from './knobs.ts'
+import { readKnob } from './knobs/knob-words.ts'
+import { knobNames, type Knobs } from './knobs/knobs.ts'
 import { startSimulator, type SimulatorOptions } from './simulator.ts'
 import { banner, optionName, usage } from './usage.ts'
 

@@ -1,9 +1,9 @@
-import { firstHalf } from './answer.ts'
-import type { Gallery } from './gallery.ts'
-import type { Offer } from './jobs.ts'
-import type { Knobs } from './knobs.ts'
-import { isSigned } from './signing.ts'
-import type { World } from './world.ts'
+import { firstHalf } from './answers/answer.ts'
+import type { Gallery } from './pictures/gallery.ts'
+import type { Offer } from './jobs/job.ts'
+import type { Knobs } from './knobs/knobs.ts'
+import { isSigned } from './jobs/signing.ts'
+import type { World } from './jobs/world.ts'
 
 /** What a GET of a link shows. */
 export interface Shown {

@@ -1,13 +1,13 @@
 import { api } from './api.ts'
-import { Background } from './background.ts'
+import { Background } from './jobs/background.ts'
 import { openDoor, type Door, type Fetch } from './door.ts'
-import { Gallery } from './gallery.ts'
-import { Jobs } from './jobs.ts'
-import { Journal, type Nothing, type Submission } from './journal.ts'
-import { defaultKnobs } from './knob-words.ts'
-import type { Knobs } from './knobs.ts'
+import { Gallery } from './pictures/gallery.ts'
+import { Jobs } from './jobs/jobs.ts'
+import { Journal, type Nothing, type Submission } from './jobs/journal.ts'
+import { defaultKnobs } from './knobs/knob-words.ts'
+import type { Knobs } from './knobs/knobs.ts'
 import { links } from './links.ts'
-import type { World } from './world.ts'
+import type { World } from './jobs/world.ts'
 
 export interface SimulatorOptions {
   /** 0, the default of all three: any free port. */

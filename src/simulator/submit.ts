@@ -1,13 +1,13 @@
-import { describe, json, statusOf, type Answer } from './answer.ts'
+import { describe, json, statusOf, type Answer } from './answers/answer.ts'
 import { callBack } from './callbacks.ts'
-import type { Job } from './jobs.ts'
-import type { Submission } from './journal.ts'
-import { readKnobs } from './knob-words.ts'
-import type { Knobs } from './knobs.ts'
-import { Refusal } from './refusal.ts'
-import { readRequest, type InpaintRequest } from './request.ts'
-import { acceptance, refusal } from './submission-answers.ts'
-import type { World } from './world.ts'
+import type { Job } from './jobs/job.ts'
+import type { Submission } from './jobs/journal.ts'
+import { readKnobs } from './knobs/knob-words.ts'
+import type { Knobs } from './knobs/knobs.ts'
+import { Refusal } from './knobs/refusal.ts'
+import { readRequest, type InpaintRequest } from './jobs/request.ts'
+import { acceptance, refusal } from './answers/submission-answers.ts'
+import type { World } from './jobs/world.ts'
 
 interface Asked {
   body: unknown

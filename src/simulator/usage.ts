@@ -1,4 +1,4 @@
-import { KNOBS, knobNames, type KnobName } from './knobs.ts'
+import { KNOBS, knobNames, type KnobName } from './knobs/knobs.ts'
 import type { Simulator } from './simulator.ts'
 
 /** The text of `--help`. */

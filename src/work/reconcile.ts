@@ -1,7 +1,6 @@
 import type { Deps } from '../deps.ts'
 import { answered } from '../model/outcome.ts'
 import { settle } from './settle.ts'
-import { firstIdAt } from '../model/uuid.ts'
 
 /**
  * Asks the provider for up to `limit` results that are late or owed. Returns how many were asked
@@ -30,15 +29,4 @@ async function reconcile(deps: Deps, id: string, providerId: string) {
         }
       : reply
   await settle(deps, id, 'fetch', said)
-}
-
-/** Ends what is still open when its time is up. Returns how many were ended. */
-export async function expireOverdue(deps: Deps) {
-  const before = firstIdAt(deps.now() - deps.config.resultDeadlineMs)
-  let ended = 0
-  for (;;) {
-    const ids = await deps.ledger.expire.writeExpired(before, deps.now())
-    if (ids.length === 0) return ended
-    ended += ids.length
-  }
 }

@@ -71,7 +71,7 @@ const sha256Of = ({ request, clientTrackId }: Submission) =>
     .digest('hex')
 
 /** Submits one request that is ours to submit, and settles what the provider says. */
-async function send(deps: Deps, id: string, request: InpaintRequest) {
+export async function send(deps: Deps, id: string, request: InpaintRequest) {
   const reply = await deps.provider.submit(
     request,
     { trackId: id, webhook: deps.callbackUrl(id) },
@@ -110,31 +110,4 @@ async function backoffMs({ ledger, config }: Deps) {
     retryDelayMs((await ledger.held.readRefusals()) + 1, config.retryBaseSeconds),
     LONGEST_HOLD_MS,
   )
-}
-
-/**
- * Sends what is held, oldest first, as far as the gate allows and up to `limit`. Returns how many
- * were sent.
- */
-export async function sendHeld(deps: Deps, limit = Infinity) {
-  let sent = 0
-  for (; sent < limit; sent++) {
-    const id = await deps.ledger.held.claim({
-      now: deps.now(),
-      maxInFlight: deps.config.maxInFlight,
-    })
-    if (id === null) break
-    const row = await deps.ledger.generations.readRow(id)
-    if (!row?.parameters || row.modelId === null)
-      throw new Error(`the held generation ${id} has no request`)
-    deps.track(
-      send(deps, id, {
-        ...row.parameters,
-        model_id: row.modelId,
-        prompt: row.prompt,
-        negative_prompt: row.negativePrompt,
-      }),
-    )
-  }
-  return sent
 }

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { complete, duration, type Hole } from '../../src/audit/completeness.ts'
-import { expireOverdue, reconcileDue } from '../../src/work/reconcile.ts'
+import { expireOverdue } from '../../src/work/expire.ts'
+import { reconcileDue } from '../../src/work/reconcile.ts'
 import { firstIdAt } from '../../src/model/uuid.ts'
 import { audited } from '../support/auditing.ts'
 import {

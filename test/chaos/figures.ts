@@ -1,4 +1,4 @@
-import type { Submission } from '../../src/simulator/journal.ts'
+import type { Submission } from '../../src/simulator/jobs/journal.ts'
 import type { Client, Shown } from './client.ts'
 
 export type Figure = [what: string, figure: string]

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { knobNames } from '../../src/simulator/knobs.ts'
+import { knobNames } from '../../src/simulator/knobs/knobs.ts'
 import { runSimulator } from '../../src/simulator/main.ts'
 import { post, read, request, start } from '../support/simulator.ts'
 

@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
 import { startSimulator } from '../../src/simulator/simulator.ts'
 import { download, generate, inpaint, send, start, webhook } from '../support/simulator.ts'
@@ -134,15 +133,5 @@ describe('the simulator', () => {
     const outputPort = Number(new URL(gone.outputOrigin).port)
     await expect(startSimulator({ apiPort: taken, outputPort })).rejects.toThrow('EADDRINUSE')
     expect((await start({ outputPort })).outputOrigin).toBe(gone.outputOrigin)
-  })
-
-  it('shares no code with what it stands in for', () => {
-    const folder = new URL('../../src/simulator/', import.meta.url)
-    const sources = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8'))
-    const imported = sources.flatMap((source) =>
-      [...source.matchAll(/from '(\.[^']*)'/g)].map(([, path]) => path),
-    )
-    expect(imported.length).toBeGreaterThan(0)
-    expect(imported.filter((path) => !path?.startsWith('./'))).toEqual([])
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { expireOverdue } from '../../src/work/reconcile.ts'
-import { sendHeld } from '../../src/work/submit.ts'
+import { expireOverdue } from '../../src/work/expire.ts'
+import { sendHeld } from '../../src/work/held.ts'
 import { onD1 } from '../support/driver.ts'
 import {
   failure,

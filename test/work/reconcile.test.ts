@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { readFetch } from '../../src/modelslab/read.ts'
-import { expireOverdue, reconcileDue } from '../../src/work/reconcile.ts'
+import { expireOverdue } from '../../src/work/expire.ts'
+import { reconcileDue } from '../../src/work/reconcile.ts'
 import { idle } from '../support/archiving.ts'
 import { onD1 } from '../support/driver.ts'
 import {

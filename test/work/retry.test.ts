@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
-import { expireOverdue, reconcileDue } from '../../src/work/reconcile.ts'
+import { expireOverdue } from '../../src/work/expire.ts'
+import { reconcileDue } from '../../src/work/reconcile.ts'
 import {
   failure,
   happened,

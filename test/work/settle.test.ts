@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
-import { expireOverdue, reconcileDue } from '../../src/work/reconcile.ts'
+import { expireOverdue } from '../../src/work/expire.ts'
+import { reconcileDue } from '../../src/work/reconcile.ts'
 import { onD1 } from '../support/driver.ts'
 import {
   decisions,

@@ -1,20 +1,13 @@
-import { archiveImage } from '../../work/archive.ts'
-import { createArchiver } from '../slots.ts'
 import type { Deps } from '../../deps.ts'
-import { recordDue } from '../../work/record.ts'
-import { expireOverdue, reconcileDue } from '../../work/reconcile.ts'
-import { sendHeld } from '../../work/submit.ts'
+import { archiveImage } from '../../work/archive.ts'
+import { type DueWork, WORK } from '../../work/due.ts'
+import { createArchiver } from '../slots.ts'
 
 /** The guarantee where a wake was lost, and what brings work that was not due before. */
 const TICK_MS = 200
-const EXPIRE_EVERY_MS = 1000
-const CLOCK_EVERY_MS = 1000
+const SELDOM_MS = 1000
 /** Less is how clocks are kept right all the time. */
 const SET_BACK_MS = 2000
-const FETCHES_AT_ONCE = 8
-const RECORDS_AT_ONCE = 8
-/** Links die, records do not: for so long they give way to images that wait for a slot. */
-const RECORD_PATIENCE_MS = 60_000
 const REST_MS = 1000
 /** Thousands of callbacks a second are one look for work every so often. */
 const WAKE_MS = 5
@@ -30,42 +23,36 @@ export interface Loop {
  * Does what is due, for as long as the process lives. The ledger is the queue: nothing is
  * remembered here.
  */
-export function startLoop(deps: Deps): Loop {
+export function startLoop(deps: Deps, work: Readonly<Record<string, DueWork>> = WORK): Loop {
   const failed = (what: string) => (error: unknown) =>
     deps.log('error', `${what} failed`, { error })
-  const archiver = createArchiver(deps, archiveImage, () => filling.run())
-  const filling = once(() => archiver.fill(Infinity), failed('claiming images'))
-  const tasks = [
-    once(() => sendHeld(deps), failed('sending what is held')),
-    once(() => reconcileDue(deps, FETCHES_AT_ONCE), failed('asking for results')),
-    filling,
-    once(
-      () => recordDue(deps, RECORDS_AT_ONCE, archiver.isBehind() ? RECORD_PATIENCE_MS : 0),
-      failed('writing records'),
-    ),
-  ]
-  const expire = once(() => expireOverdue(deps), failed('ending what is overdue'))
+  const archiver = createArchiver(deps, archiveImage, () => tasks['image']?.run())
+  const images = { copy: archiver.fill, isBehind: archiver.isBehind }
+  const taskOf = ({ run, room, what }: DueWork) =>
+    once(() => run(deps, room.look, images), failed(what))
+  const tasks = Object.fromEntries(Object.entries(work).map(([name, one]) => [name, taskOf(one)]))
   const followClock = once(clockFollower(deps), failed('following the clock'))
   let stopping = false
-  const look = () => {
-    if (!stopping) for (const task of tasks) task.run()
+  const look = (isSeldom: boolean) => {
+    if (stopping) return
+    for (const [name, { when }] of Object.entries(work))
+      if ((when !== 'woken') === isSeldom) tasks[name]?.run()
   }
   const timers = [
-    setInterval(look, TICK_MS),
-    setInterval(expire.run, EXPIRE_EVERY_MS),
-    setInterval(followClock.run, CLOCK_EVERY_MS),
+    setInterval(() => look(false), TICK_MS),
+    setInterval(() => look(true), SELDOM_MS),
+    setInterval(followClock.run, SELDOM_MS),
   ]
-  look()
-  expire.run()
+  look(false)
+  look(true)
   return {
-    wake: debounced(look, WAKE_MS),
+    wake: debounced(() => look(false), WAKE_MS),
     stop: async () => {
       stopping = true
       for (const timer of timers) clearInterval(timer)
       archiver.stop()
       await Promise.all([
-        ...tasks.map((task) => task.idle()),
-        expire.idle(),
+        ...Object.values(tasks).map((task) => task.idle()),
         followClock.idle(),
         archiver.idle(),
       ])

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import type { Job } from './jobs.ts'
+import type { Job, JobWorld } from './job.ts'
 import type { Link } from './journal.ts'
-import type { Knobs } from './knobs.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 import { sign } from './signing.ts'
-import type { World } from './world.ts'
 
 /** Which of a job's pictures a message names. */
 export type Named = Knobs['fetch_outputs']
@@ -25,7 +24,7 @@ const DIFFERENT = 20
  * The links of a new job: those of its result, then those that contradict it, where a message is
  * to.
  */
-export function makeLinks(world: World, samples: number, knobs: Knobs): Link[] {
+export function makeLinks(world: JobWorld, samples: number, knobs: Knobs): Link[] {
   if (knobs.result !== 'images') return []
   const hasOthers = knobs.fetch_outputs !== 'same' || knobs.callback_says.includes('other')
   return (hasOthers ? [false, true] : [false]).flatMap((other) =>
@@ -34,7 +33,7 @@ export function makeLinks(world: World, samples: number, knobs: Knobs): Link[] {
 }
 
 /** Links as a message names them now. */
-export function urls(world: World, job: Job, source: Link['source'], named: Named = 'same') {
+export function urls(world: JobWorld, job: Job, source: Link['source'], named: Named = 'same') {
   return job.submission.links
     .filter(
       (link) => link.source === source && (named === 'all' || link.other === (named === 'other')),
@@ -51,7 +50,7 @@ export function output(urls: string[], { outputs_shape }: Knobs) {
 }
 
 /** The field `proxy_links`, or none. */
-export function proxyLinks(world: World, job: Job, named: Named) {
+export function proxyLinks(world: JobWorld, job: Job, named: Named) {
   const { proxies, proxies_shape } = job.knobs
   if (isWithout(proxies)) return NO_PROXIES[proxies]
   const mirrors = urls(world, job, proxies === 'identical' ? 'output' : 'proxy', named)
@@ -61,7 +60,7 @@ export function proxyLinks(world: World, job: Job, named: Named) {
   }
 }
 
-function linkSet(world: World, samples: number, knobs: Knobs, other: boolean): Link[] {
+function linkSet(world: JobWorld, samples: number, knobs: Knobs, other: boolean): Link[] {
   const name = randomUUID()
   return sources(knobs).flatMap((source) => {
     const first =

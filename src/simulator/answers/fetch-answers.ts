@@ -1,8 +1,8 @@
 import { askedError, json, limited, type Answer } from './answer.ts'
-import type { Job } from './jobs.ts'
-import { urls } from './offers.ts'
+import type { Job } from '../jobs/job.ts'
+import { urls } from '../jobs/offers.ts'
 import { failed, result, shorten, tryLater } from './replies.ts'
-import type { World } from './world.ts'
+import type { World } from '../jobs/world.ts'
 
 /** What a fetch of a job is answered. */
 export function fetchAnswer(world: World, job: Job): Answer {

@@ -1,7 +1,7 @@
-import type { Job } from './jobs.ts'
-import type { Knobs } from './knobs.ts'
+import type { Job } from '../jobs/job.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 import { shorten, success, tryLater } from './replies.ts'
-import type { World } from './world.ts'
+import type { World } from '../jobs/world.ts'
 
 /** One thing that a callback can say. */
 export type Saying = Knobs['callback_says'][number]

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Knobs } from './knobs.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 
 /**
  * The link as a message names it at `now`: as it is, or with a query that says when it dies, in

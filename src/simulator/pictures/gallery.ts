@@ -1,5 +1,5 @@
 import sharp, { type Sharp } from 'sharp'
-import type { Job } from './jobs.ts'
+import type { Job } from '../jobs/job.ts'
 import { landscape } from './landscape.ts'
 
 // Some 30 MB at the largest size; a picture that fell out is painted again, to the same bytes.

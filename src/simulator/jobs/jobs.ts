@@ -1,25 +1,9 @@
 import { randomBytes, randomInt } from 'node:crypto'
-import { REMEMBERED, type Link, type Submission } from './journal.ts'
-import type { Knobs } from './knobs.ts'
+import type { Job, JobWorld, Offer } from './job.ts'
+import { REMEMBERED, type Submission } from './journal.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 import { makeLinks } from './offers.ts'
 import type { InpaintRequest } from './request.ts'
-import type { World } from './world.ts'
-
-/** An accepted submission. What became of it so far is in `submission`. */
-export interface Job {
-  id: number | string
-  request: InpaintRequest
-  knobs: Knobs
-  /** As asked, else random in 32 bits: half of them are above 2^31. */
-  seed: number
-  submission: Submission
-}
-
-/** A link that was handed out, and the job that it belongs to. */
-export interface Offer {
-  job: Job
-  link: Link
-}
 
 /** Every job that is remembered, and where its links lead. */
 export class Jobs {
@@ -47,7 +31,7 @@ export class Jobs {
     return this.#byUrl.get(url)
   }
 
-  accept(world: World, submission: Submission, request: InpaintRequest, knobs: Knobs): Job {
+  accept(world: JobWorld, submission: Submission, request: InpaintRequest, knobs: Knobs): Job {
     const id = knobs.id === 'text' ? textId() : this.#nextId++
     const job = { id, request, knobs, seed: request.seed ?? randomInt(2 ** 32), submission }
     submission.providerId = id
@@ -61,7 +45,7 @@ export class Jobs {
     return job
   }
 
-  ended(world: World, job: Job) {
+  ended(world: JobWorld, job: Job) {
     job.submission.state = job.knobs.result === 'failed' ? 'failed' : 'success'
     job.submission.endedAt = world.now()
     this.#unfinished--

@@ -1,8 +1,8 @@
 import { askedError, firstHalf, json, limited, refused, type Answer } from './answer.ts'
-import type { Job } from './jobs.ts'
-import type { Knobs } from './knobs.ts'
+import type { Job } from '../jobs/job.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 import { failed, processing, result } from './replies.ts'
-import type { World } from './world.ts'
+import type { World } from '../jobs/world.ts'
 
 const STATUS: Partial<Record<Knobs['reply'], string>> = {
   queued: 'queued',

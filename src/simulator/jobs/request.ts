@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Refusal } from './refusal.ts'
+import { Refusal } from '../knobs/refusal.ts'
 
 const NUMBER = /^\s*-?\d+(\.\d+)?\s*$/
 

@@ -1,7 +1,7 @@
-import type { Job } from './jobs.ts'
-import type { Knobs } from './knobs.ts'
-import { output, proxyLinks, urls, type Named } from './offers.ts'
-import type { World } from './world.ts'
+import type { Job } from '../jobs/job.ts'
+import type { Knobs } from '../knobs/knobs.ts'
+import { output, proxyLinks, urls, type Named } from '../jobs/offers.ts'
+import type { World } from '../jobs/world.ts'
 
 // The provider's wire shapes, misspellings and all.
 

@@ -1,6 +1,6 @@
-import type { Knobs } from './knobs.ts'
+import type { Knobs } from '../knobs/knobs.ts'
 import { error, tooMany } from './replies.ts'
-import type { World } from './world.ts'
+import type { World } from '../jobs/world.ts'
 
 /**
  * What a client is answered: JSON, a page of HTML, a text that passes for JSON, or a connection cut
