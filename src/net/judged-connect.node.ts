@@ -86,6 +86,8 @@ function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
   return buildConnector({
     lookup: lookupVia(resolve),
     timeout: options.connectTimeoutMs,
+    // A connection of HTTP/2 may serve other names of its certificate, which nobody judged.
+    allowH2: false,
     autoSelectFamily: true,
     // Node's 250 ms gives up on each of a distant host's addresses but the last.
     autoSelectFamilyAttemptTimeout: 1000,

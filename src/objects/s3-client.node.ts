@@ -28,11 +28,7 @@ export interface S3Place {
  * A client with bounded connections and patience, that says nothing to the console. Credentials by
  * the SDK's own chain.
  */
-export function s3Client(place: S3Place) {
-  return withoutNodeVersionWarning(() => makeClient(place))
-}
-
-function makeClient({ endpoint, region, forcePathStyle }: S3Place) {
+export function s3Client({ endpoint, region, forcePathStyle }: S3Place) {
   return new S3Client({
     ...(endpoint !== undefined && { endpoint }),
     ...(region !== undefined && { region }),
@@ -54,19 +50,4 @@ function makeClient({ endpoint, region, forcePathStyle }: S3Place) {
       socketTimeout: IDLE_TIMEOUT_MS,
     },
   })
-}
-
-/**
- * The SDK warns about Node 20 once, as the first client is made; it reads this switch at that
- * moment only.
- */
-function withoutNodeVersionWarning<T>(make: () => T) {
-  const before = process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
-  try {
-    return make()
-  } finally {
-    if (before === undefined) delete process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
-    else process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = before
-  }
 }

@@ -56,10 +56,7 @@ export interface Child {
 
 /** One of the bench's own servers, in a process of its own, that begins with a line of JSON. */
 export async function child(file: string, args: string[] = []): Promise<Child> {
-  const started = spawnTypeScript(new URL(file, import.meta.url), args, {
-    ...process.env,
-    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
-  })
+  const started = spawnTypeScript(new URL(file, import.meta.url), args)
   const ended = new Promise<void>((resolve) => started.once('close', () => resolve()))
   const kill = async () => {
     started.kill('SIGKILL')

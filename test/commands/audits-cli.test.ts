@@ -48,8 +48,8 @@ async function keysOf(program: Program, here: Home, count: number) {
   return [...picturesInLedger(here.database).keys()].toSorted()
 }
 
-it('verifies and repairs beside the running service', async ({ bench }) => {
-  const { here, program } = await bench.service()
+it('verifies and repairs beside the running service', async ({ stage }) => {
+  const { here, program } = await stage.service()
   const [gone = '', changed = '', ...fine] = await keysOf(program, here, 3)
   expect(await command(['verify'], kept(here))).toMatchObject({ code: 0, out: '' })
   await rm(join(here.objects, gone))
@@ -77,8 +77,8 @@ it('verifies and repairs beside the running service', async ({ bench }) => {
   expect(await command(['verify'], kept(here))).toMatchObject({ code: 0, out: '' })
 })
 
-it('tells what ended how, and names what is open past its deadline', async ({ bench }) => {
-  const { here, program } = await bench.service()
+it('tells what ended how, and names what is open past its deadline', async ({ stage }) => {
+  const { here, program } = await stage.service()
   await keysOf(program, here, 2)
   const ok = await command(['completeness', '--since', '1h', '--json'], kept(here))
   expect([ok.code, ok.err]).toEqual([0, ''])
@@ -163,8 +163,8 @@ async function everything(program: Program) {
   }
 }
 
-it('makes the ledger of the demo again, and it tells the same', async ({ bench }) => {
-  const here = await bench.home()
+it('makes the ledger of the demo again, and it tells the same', async ({ stage }) => {
+  const here = await stage.home()
   expect(await command(['demo', '--exit'], {}, here.folder)).toMatchObject({ code: 0 })
   const settings = {
     ...here.settings,
@@ -172,7 +172,7 @@ it('makes the ledger of the demo again, and it tells the same', async ({ bench }
     OBJECTS_DIR: join(here.folder, 'data/demo/objects'),
     MODELSLAB_BASE_URL: 'http://127.0.0.1:9',
   }
-  const original = await bench.start(settings)
+  const original = await stage.start(settings)
   await until(() => recordsOwed(settings.DATABASE_PATH) === 0)
   const before = await everything(original)
   await original.kill()
@@ -183,7 +183,7 @@ it('makes the ledger of the demo again, and it tells the same', async ({ bench }
   expect(err).toContain(
     `again.db is the ledger again: ${STORIES.length} generations with 30 images, 0 problems.`,
   )
-  const again = await bench.start({ ...settings, DATABASE_PATH: into })
+  const again = await stage.start({ ...settings, DATABASE_PATH: into })
 
   expect(before.data).toHaveLength(STORIES.length)
   expect(before.bytes.length).toBeGreaterThan(20)
@@ -197,8 +197,8 @@ it('makes the ledger of the demo again, and it tells the same', async ({ bench }
   })
 }, 90_000)
 
-it('adopts what was under way when the ledger was lost, and archives it', async ({ bench }) => {
-  const { here, provider, program } = await bench.service()
+it('adopts what was under way when the ledger was lost, and archives it', async ({ stage }) => {
+  const { here, provider, program } = await stage.service()
   await keysOf(program, here, 1)
   provider.script = (job, answer) => answer.json(provider.processing(job))
   const { id } = await submitted(program)
@@ -206,7 +206,7 @@ it('adopts what was under way when the ledger was lost, and archives it', async 
   for (const suffix of ['', '-wal', '-shm']) await rm(here.database + suffix, { force: true })
 
   expect(await command(['rebuild'], kept(here))).toMatchObject({ code: 0, out: '' })
-  const again = await bench.start(here.settings)
+  const again = await stage.start(here.settings)
   expect((await ask(again, `/v1/generations/${id}`)).status).toBe(404)
   const job = await until(() => provider.submissions.find(({ trackId }) => trackId === id))
   const { status } = await provider.call(job, provider.success(job))
@@ -233,9 +233,9 @@ describe.skipIf(!radosgwInstalled('the commands on S3'))('on a real S3 server', 
   })
 
   it('finds what was deleted and altered behind our back, repairs it, and makes the ledger again', async ({
-    bench,
+    stage,
   }) => {
-    const { here, program } = await bench.service(undefined, s3Settings(radosgw))
+    const { here, program } = await stage.service(undefined, s3Settings(radosgw))
     const [gone = '', changed = ''] = await keysOf(program, here, 3)
     await behindOurBack(radosgw, gone, changed)
 
@@ -258,8 +258,8 @@ describe.skipIf(!radosgwInstalled('the commands on S3'))('on a real S3 server', 
     expect(picturesInLedger(into)).toEqual(picturesInLedger(here.database))
   })
 
-  it('ends with 2 when the store is away', async ({ bench }) => {
-    const { here, program } = await bench.service(undefined, s3Settings(radosgw))
+  it('ends with 2 when the store is away', async ({ stage }) => {
+    const { here, program } = await stage.service(undefined, s3Settings(radosgw))
     await keysOf(program, here, 1)
     await radosgw.stopGateway()
 

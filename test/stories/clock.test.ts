@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'vitest'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import {
   isSettled,
   type Shown,
@@ -32,12 +32,12 @@ Date.now = () => now() + aheadMs
 process.on('SIGUSR2', () => { aheadMs = Number(readFileSync(${JSON.stringify(path)}, 'utf8')) })`
 
 /** The service with a clock that can be set. */
-async function onItsOwnClock(bench: Bench, script: Script) {
-  const provider = await bench.standIn(script)
-  const { folder, settings } = await bench.home(provider.settings())
+async function onItsOwnClock(stage: Stage, script: Script) {
+  const provider = await stage.standIn(script)
+  const { folder, settings } = await stage.home(provider.settings())
   const path = join(folder, 'clock')
   const hook = `data:text/javascript,${encodeURIComponent(settable(path))}`
-  const program = await bench.start({ ...settings, NODE_OPTIONS: `--import ${hook}` })
+  const program = await stage.start({ ...settings, NODE_OPTIONS: `--import ${hook}` })
   const setClock = async (aheadMs: number) => {
     await writeFile(path, String(aheadMs))
     program.child.kill('SIGUSR2')
@@ -103,10 +103,10 @@ function mostOften(texts: string[]) {
 }
 
 it('loses nothing, gets stuck nowhere and does nothing in vain when the clock jumps by hours, both ways, under load', async ({
-  bench,
+  stage,
 }) => {
   const accepted: Job[] = []
-  const { provider, program, setClock } = await onItsOwnClock(bench, slow(accepted))
+  const { provider, program, setClock } = await onItsOwnClock(stage, slow(accepted))
   const livez = pollLivez(program)
   const stop = load(program)
 

@@ -44,8 +44,8 @@ const percented = (text: string) =>
 
 it.concurrent(
   'takes no path that is not the one it gave out, byte for byte as it comes',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service(accepts, QUIET)
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service(accepts, QUIET)
     await submitted(program)
     const [, , id = '', mac = ''] = pathOf(first(provider)).split('/')
     const before = counts(here)
@@ -93,8 +93,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('refuses what cannot be the target of a request, and goes on', async ({ bench }) => {
-  const { here, provider, program } = await bench.service(accepts, QUIET)
+it.concurrent('refuses what cannot be the target of a request, and goes on', async ({ stage }) => {
+  const { here, provider, program } = await stage.service(accepts, QUIET)
   await submitted(program)
   const path = pathOf(first(provider))
   const before = counts(here)
@@ -123,9 +123,9 @@ it.concurrent('refuses what cannot be the target of a request, and goes on', asy
 })
 
 it('serves who is healthy beside two thousand connections that say half of something', async ({
-  bench,
+  stage,
 }) => {
-  const { provider, program } = await bench.service(accepts, QUIET)
+  const { provider, program } = await stage.service(accepts, QUIET)
   await submitted(program)
   const job = first(provider)
   const beginnings = [
@@ -135,7 +135,7 @@ it('serves who is healthy beside two thousand connections that say half of somet
   ]
 
   const half: RawConnection[] = []
-  bench.after(() => half.forEach((connection) => connection.close()))
+  stage.after(() => half.forEach((connection) => connection.close()))
   for (let n = 0; n < 2000; n++) {
     const connection = new RawConnection(program.url)
     connection.say(beginnings[n % beginnings.length] ?? '')
@@ -159,9 +159,9 @@ it('serves who is healthy beside two thousand connections that say half of somet
 }, 60_000)
 
 it('takes every genuine callback in a flood of forged ones, and writes none of those down', async ({
-  bench,
+  stage,
 }) => {
-  const { here, provider, program } = await bench.service(accepts, QUIET)
+  const { here, provider, program } = await stage.service(accepts, QUIET)
   const { id } = await submitted(program)
   const job = first(provider)
   const before = counts(here)
@@ -206,9 +206,9 @@ function floodOf({ url }: Program, isDone: () => boolean) {
 
 it.concurrent.for(['DATABASE_PATH', 'OBJECTS_DIR'])(
   'says so when %s is where nothing can be kept',
-  async (name, { bench }) => {
-    const { settings } = await bench.home()
-    const program = await bench.launch({ ...settings, [name]: '/proc/no/such/place' })
+  async (name, { stage }) => {
+    const { settings } = await stage.home()
+    const program = await stage.launch({ ...settings, [name]: '/proc/no/such/place' })
 
     expect(await program.ended).toEqual({ code: 1, signal: null })
     expect(program.lines.join('\n')).toMatch(
@@ -219,9 +219,9 @@ it.concurrent.for(['DATABASE_PATH', 'OBJECTS_DIR'])(
 
 it.concurrent(
   'does not start on a callback secret that can be guessed, and does not repeat it',
-  async ({ bench }) => {
-    const { settings } = await bench.home({ CALLBACK_SECRETS: 'a-long-enough-secret,guess-me' })
-    const program = await bench.launch(settings)
+  async ({ stage }) => {
+    const { settings } = await stage.home({ CALLBACK_SECRETS: 'a-long-enough-secret,guess-me' })
+    const program = await stage.launch(settings)
 
     expect(await program.ended).toEqual({ code: 1, signal: null })
     expect(program.lines.join('\n')).toMatch(

@@ -40,11 +40,11 @@ describe.skipIf(!radosgwInstalled('the faults of a store'))('a store that', () =
   it.for<[string, Manner]>(Object.entries(faults))(
     '%s costs delay: callbacks are kept, /readyz and the log say it, nothing is hammered, and all is copied in the end',
     { timeout: 90_000 },
-    async ([, fault], { bench }) => {
+    async ([, fault], { stage }) => {
       const front = new Front(radosgw)
       const settings = s3Settings(await front.open())
-      bench.after(() => front.close())
-      const { here, provider, program } = await bench.service(undefined, {
+      stage.after(() => front.close())
+      const { here, provider, program } = await stage.service(undefined, {
         ...settings,
         RETRY_BASE_SECONDS: '0.2',
         ARCHIVE_CONCURRENCY: String(SLOTS),

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { expect } from 'vitest'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import {
   isArchived,
   isSettled,
@@ -35,7 +35,7 @@ const trickles: Manner = (response) => {
 }
 
 /** An image host that behaves in one manner until it recovers. */
-async function sickHost(bench: Bench, manner: Manner) {
+async function sickHost(stage: Stage, manner: Manner) {
   const visits: Visit[] = []
   const state = { isWell: false }
   const answer = (path: string) => (_: unknown, response: ServerResponse) => {
@@ -46,7 +46,7 @@ async function sickHost(bench: Bench, manner: Manner) {
     else manner(response)
   }
   const host = await hostileHost(
-    bench,
+    stage,
     Object.fromEntries(PATHS.map((path) => [path, answer(path)])),
   )
   return { origin: host.origin, visits, recover: () => (state.isWell = true) }
@@ -76,17 +76,17 @@ it.for<[string, Manner]>([
 ])(
   'gives the slot of a download back before its lease has run out when the host %s, tries again, and copies it once in the end',
   { timeout: 60_000 },
-  async ([, manner], { bench }) => {
-    const host = await sickHost(bench, manner)
-    const provider = await bench.standIn(shownBy(host.origin))
-    const { settings } = await bench.home({
+  async ([, manner], { stage }) => {
+    const host = await sickHost(stage, manner)
+    const provider = await stage.standIn(shownBy(host.origin))
+    const { settings } = await stage.home({
       ...provider.settings(),
       ALLOWED_PRIVATE_ORIGINS: [provider.origin(0), provider.origin(1), host.origin].join(),
       LEASE_SECONDS: String(LEASE_MS / 1000),
       DOWNLOAD_TIMEOUT_SECONDS: '60',
       ARCHIVE_CONCURRENCY: String(SLOTS),
     })
-    const program = await bench.start(settings)
+    const program = await stage.start(settings)
     const livez = pollLivez(program)
     const stuck = await Promise.all(PATHS.map((prompt) => submitted(program, { prompt })))
     await until(() => host.visits.length === SLOTS / 2)

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { expect } from 'vitest'
 import { HOSTILE_URLS } from '../support/net/hostile-urls.ts'
-import { type Bench, it, TOKEN } from '../support/process/bench.ts'
+import { type Stage, it, TOKEN } from '../support/process/bench.ts'
 import { bothCopies, isSettled, type Shown, shown, submitted } from '../support/process/client.ts'
 import {
   BODIES,
@@ -54,12 +54,12 @@ const redirected = (origin: string, attacks: readonly Attack[]) =>
     ])
 
 it('loses every hostile link, reaches nobody, and keeps the good image beside them', async ({
-  bench,
+  stage,
 }) => {
-  const listeners = await victims(bench)
+  const listeners = await victims(stage)
   const [one] = listeners
   if (!one) throw new Error('nobody listens')
-  const host = await hostileHost(bench, {})
+  const host = await hostileHost(stage, {})
   const direct = [
     ...withoutOwn,
     ...listeners.filter(({ port }) => port !== 443).flatMap(ledTo),
@@ -67,7 +67,7 @@ it('loses every hostile link, reaches nobody, and keeps the good image beside th
   ]
   const attacks = [...direct, ...redirected(host.origin, direct)]
   const messages = inMessages(attacks)
-  const { provider, program } = await behind(bench, [host.origin], namesIn(messages), proxied(one))
+  const { provider, program } = await behind(stage, [host.origin], namesIn(messages), proxied(one))
 
   const asked = messages.map((_, n) => submitted(program, { prompt: String(n) }))
   const generations = (await Promise.all(asked)).map(({ id }) => untilSettled(program, id))
@@ -82,13 +82,13 @@ it('loses every hostile link, reaches nobody, and keeps the good image beside th
   expect(provider.gets).toHaveLength(messages.length)
 }, 120_000)
 
-it('asks for no picture at its own doors, allowed or not', async ({ bench }) => {
+it('asks for no picture at its own doors, allowed or not', async ({ stage }) => {
   const own: Attack[] = [
     ['its own address', '/livez', 'refused_url'],
     ['its own list', '/v1/generations', 'refused_url'],
   ]
   const { here, program } = await behind(
-    bench,
+    stage,
     [],
     (job, answer, provider) => {
       const links = own.map(([, path]) => `http://127.0.0.1:${here.settings['PORT'] ?? ''}${path}`)
@@ -109,10 +109,10 @@ it('asks for no picture at its own doors, allowed or not', async ({ bench }) => 
 })
 
 it('outlives every hostile body in bounded time and memory, and keeps the good image beside them', async ({
-  bench,
+  stage,
 }) => {
   const host = await hostileHost(
-    bench,
+    stage,
     Object.fromEntries(
       Object.entries(BODIES).map(([name, { answer }]) => [encodeURIComponent(name), answer]),
     ),
@@ -122,7 +122,7 @@ it('outlives every hostile body in bounded time and memory, and keeps the good i
     `${host.origin}/${encodeURIComponent(name)}`,
     becomes,
   ])
-  const { here, program } = await behind(bench, [host.origin], namesIn([attacks]), {
+  const { here, program } = await behind(stage, [host.origin], namesIn([attacks]), {
     DOWNLOAD_TIMEOUT_SECONDS: '6',
     LINK_LIFETIME_HOURS: String(3 / 3600),
   })
@@ -150,8 +150,8 @@ it('outlives every hostile body in bounded time and memory, and keeps the good i
   expect(door.equals(file)).toBe(true)
 }, 120_000)
 
-it('cuts a list of ten thousand links down, says so, and goes on answering', async ({ bench }) => {
-  const { provider, program } = await behind(bench, [], (job, answer, provider) => {
+it('cuts a list of ten thousand links down, says so, and goes on answering', async ({ stage }) => {
+  const { provider, program } = await behind(stage, [], (job, answer, provider) => {
     answer.json({
       ...provider.success(job),
       output: Array.from({ length: 10_000 }, (_, n) => `gopher://127.0.0.1/${n}`),
@@ -173,12 +173,12 @@ const MEBIBYTE = 1024 * 1024
  * The service behind a provider that follows `script`, allowed to reach `origins` and the
  * provider's own image hosts.
  */
-async function behind(bench: Bench, origins: string[], script: Script, settings: Settings = {}) {
-  const provider = await bench.standIn(script)
-  const here = await bench.home({ ...provider.settings(), ...settings })
+async function behind(stage: Stage, origins: string[], script: Script, settings: Settings = {}) {
+  const provider = await stage.standIn(script)
+  const here = await stage.home({ ...provider.settings(), ...settings })
   const own = here.settings['PUBLIC_URL'] ?? ''
   here.settings['ALLOWED_PRIVATE_ORIGINS'] = [provider.origin(0), own, ...origins].join()
-  return { provider, here, program: await bench.start(here.settings) }
+  return { provider, here, program: await stage.start(here.settings) }
 }
 
 /**

@@ -7,9 +7,9 @@ import { type Break, builtCli } from '../support/process/built.ts'
 const SEED = Number(process.env['KILL_SEED'] ?? 1)
 
 it('loses nothing that it answered, and does nothing twice, however often it is killed under load', async ({
-  bench,
+  stage,
 }) => {
-  const { folder } = await bench.home()
+  const { folder } = await stage.home()
 
   const { problems } = await runChaos({ folder, generations: 50, rounds: 5, seed: SEED })
 
@@ -34,9 +34,9 @@ const ANSWERS_FIRST: Break[] = [
 ]
 
 it('would lose callbacks in the same kills if they were answered before they are kept', async ({
-  bench,
+  stage,
 }) => {
-  const { folder } = await bench.home()
+  const { folder } = await stage.home()
   const cli = await builtCli(...ANSWERS_FIRST)
 
   const { problems } = await runChaos({
@@ -53,8 +53,8 @@ it('would lose callbacks in the same kills if they were answered before they are
   ).not.toEqual([])
 }, 120_000)
 
-it('would lose nothing in them if only the commit took that long', async ({ bench }) => {
-  const { folder } = await bench.home()
+it('would lose nothing in them if only the commit took that long', async ({ stage }) => {
+  const { folder } = await stage.home()
   const cli = await builtCli(...ANSWERS_FIRST.slice(1))
 
   const { problems } = await runChaos({

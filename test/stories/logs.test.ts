@@ -12,15 +12,15 @@ const CALLBACK_SECRET = 'callback-secret-0123456789abcdef'
 
 it.concurrent(
   'writes JSON lines, and no secret into them, the ledger or the objects',
-  async ({ bench }) => {
-    const provider = await bench.standIn(refusedThenLeaky)
-    const here = await bench.home({
+  async ({ stage }) => {
+    const provider = await stage.standIn(refusedThenLeaky)
+    const here = await stage.home({
       ...provider.settings(),
       MODELSLAB_API_KEY: API_KEY,
       CALLBACK_SECRETS: CALLBACK_SECRET,
       LOG_LEVEL: 'debug',
     })
-    const program = await bench.start(here.settings)
+    const program = await stage.start(here.settings)
 
     const { id } = await submitted(program)
     await until(() => provider.deliveries.length === 4)
@@ -46,8 +46,8 @@ it.concurrent(
 
 it.concurrent(
   'hides the capability of a callback URL that was called at a door that is none',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service(undefined, { LOG_LEVEL: 'debug' })
+  async ({ stage }) => {
+    const { provider, program } = await stage.service(undefined, { LOG_LEVEL: 'debug' })
     await submitted(program)
     const { pathname } = new URL(provider.submissions[0]?.webhook ?? '')
     const strays = [

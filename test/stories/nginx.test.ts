@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { describe, expect } from 'vitest'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import { ask, isArchived, post, inpaint, submitted, untilShown } from '../support/process/client.ts'
 import { freePort, until } from '../support/process/program.ts'
 import type { Script } from '../support/process/stand-in.ts'
@@ -38,9 +38,9 @@ interface Proxy {
   logs: () => Promise<string>
 }
 
-async function proxy(bench: Bench, upstream: string): Promise<Proxy> {
+async function proxy(stage: Stage, upstream: string): Promise<Proxy> {
   const folder = await mkdtemp(join(tmpdir(), 'afterimage-nginx-'))
-  bench.after(() => rm(folder, { recursive: true, force: true }))
+  stage.after(() => rm(folder, { recursive: true, force: true }))
   const logs = join(folder, 'logs')
   await mkdir(logs)
   const port = await freePort()
@@ -64,7 +64,7 @@ http { ${temp.join(' ')}\n${site} }`
     join(folder, 'nginx.conf'),
   ])
   const ended = new Promise((resolve) => child.once('exit', resolve))
-  bench.after(async () => {
+  stage.after(async () => {
     child.kill('SIGKILL')
     await ended
   })
@@ -87,12 +87,12 @@ function answers(port: number) {
 const accepts: Script = (job, answer, provider) => answer.json(provider.processing(job))
 
 /** The service behind nginx, and one generation that was submitted through it. */
-async function behindNginx(bench: Bench) {
-  const { provider, program } = await bench.service(accepts, {
+async function behindNginx(stage: Stage) {
+  const { provider, program } = await stage.service(accepts, {
     TRUSTED_PROXIES: '127.0.0.1',
     RECONCILE_GRACE_SECONDS: '3600',
   })
-  const front = await proxy(bench, program.url)
+  const front = await proxy(stage, program.url)
   const { id } = await submitted(front)
   const [job] = provider.submissions
   if (!job) throw new Error('nothing was submitted')
@@ -109,9 +109,9 @@ const call = async (
 
 describe.skipIf(nginx === undefined)('nginx as the README sets it up', () => {
   it('passes everything on, and keeps the MAC of a callback out of all that it logs', async ({
-    bench,
+    stage,
   }) => {
-    const { provider, program, front, id, job, pathname, mac } = await behindNginx(bench)
+    const { provider, program, front, id, job, pathname, mac } = await behindNginx(stage)
 
     expect(await call(front, pathname, provider.success(job))).toBe(200)
     await untilShown(front, id, isArchived)
@@ -140,8 +140,8 @@ describe.skipIf(nginx === undefined)('nginx as the README sets it up', () => {
     expect(logs.split('\n').filter((line) => line.includes(mac.slice(0, 32)))).toEqual([])
   })
 
-  it('tells who the client is, and a client cannot tell otherwise', async ({ bench }) => {
-    const { provider, program, front, job, pathname } = await behindNginx(bench)
+  it('tells who the client is, and a client cannot tell otherwise', async ({ stage }) => {
+    const { provider, program, front, job, pathname } = await behindNginx(stage)
     const forged = pathname.slice(0, -64) + '0'.repeat(64)
 
     const asOthers: number[] = []
@@ -162,8 +162,8 @@ describe.skipIf(nginx === undefined)('nginx as the README sets it up', () => {
     expect(await call(front, pathname, provider.success(job))).toBe(200)
   })
 
-  it('lets the service answer a body that is over 1 MiB', async ({ bench }) => {
-    const { front, pathname } = await behindNginx(bench)
+  it('lets the service answer a body that is over 1 MiB', async ({ stage }) => {
+    const { front, pathname } = await behindNginx(stage)
 
     expect(await call(front, pathname, { tip: 'x'.repeat(1_100_000) })).toBe(413)
     expect((await post(front, inpaint())).status).toBe(202)

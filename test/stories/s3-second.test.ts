@@ -1,4 +1,4 @@
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import { Bucket, picturesInLedger, s3Settings } from '../support/process/bucket.ts'
 import { ask, isSettled, submitted, untilShown } from '../support/process/client.ts'
 import { picture } from '../support/process/picture.ts'
@@ -12,11 +12,11 @@ const twoPictures: Script = (job, answer, provider) => {
 }
 
 /** Ten generations with all their copies archived, on a server with that condition. */
-async function tenArchived(bench: Bench, condition: Condition) {
+async function tenArchived(stage: Stage, condition: Condition) {
   const shelf = new Shelf(condition)
   await shelf.open()
-  bench.after(() => shelf.close())
-  const { here, provider, program } = await bench.service(twoPictures, s3Settings(shelf))
+  stage.after(() => shelf.close())
+  const { here, provider, program } = await stage.service(twoPictures, s3Settings(shelf))
   const all = await Promise.all(
     Array.from({ length: 10 }, () => submitted(program, { samples: 2 })),
   )
@@ -37,10 +37,10 @@ it.concurrent.for<[string, () => Condition, number]>([
   ],
 ])(
   'archives every picture once on an S3 server that %s',
-  async ([, condition, mostConditional], { bench, expect }) => {
-    const { shelf, here, provider, program, generations } = await tenArchived(bench, condition())
+  async ([, condition, mostConditional], { stage, expect }) => {
+    const { shelf, here, provider, program, generations } = await tenArchived(stage, condition())
     const bucket = new Bucket(shelf)
-    bench.after(() => bucket.close())
+    stage.after(() => bucket.close())
 
     const kept = await bucket.pictures()
     const shown = provider.submissions.flatMap(({ pictures }) => pictures.map(sha256))

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect } from 'vitest'
 import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import { Bucket, picturesInLedger, s3Settings } from '../support/process/bucket.ts'
 import {
   ask,
@@ -97,13 +97,13 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     await radosgw.stop()
   })
 
-  const service = (bench: Bench, script: Script, more: Settings = {}) =>
-    bench.service(script, { ...s3Settings(radosgw), RETRY_BASE_SECONDS: '0.2', ...more })
+  const service = (stage: Stage, script: Script, more: Settings = {}) =>
+    stage.service(script, { ...s3Settings(radosgw), RETRY_BASE_SECONDS: '0.2', ...more })
 
   it('archives everything when the store is killed in the middle and comes back, and loses no callback', async ({
-    bench,
+    stage,
   }) => {
-    const { here, provider, program } = await service(bench, oftenTheSame, {
+    const { here, provider, program } = await service(stage, oftenTheSame, {
       ARCHIVE_CONCURRENCY: String(SLOTS),
     })
     provider.imageDelayMs = 40
@@ -143,10 +143,10 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
   })
 
   it('takes every callback and stays calm while the store is away for half a minute, then copies everything', async ({
-    bench,
+    stage,
   }) => {
     const settings = { ARCHIVE_CONCURRENCY: String(SLOTS), RETRY_BASE_SECONDS: '0.02' }
-    const { here, provider, program } = await service(bench, usual, settings)
+    const { here, provider, program } = await service(stage, usual, settings)
     const ids = (await submitMany(program, 10)).map(({ id }) => id)
     for (const id of ids) await untilShown(program, id, isSettled)
     const livez = pollLivez(program)
@@ -181,9 +181,9 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
   }, 90_000)
 
   it('copies links that die in seconds before those that live for days, once the store is back', async ({
-    bench,
+    stage,
   }) => {
-    const { here, provider, program } = await service(bench, dyingOrLasting, {
+    const { here, provider, program } = await service(stage, dyingOrLasting, {
       ARCHIVE_CONCURRENCY: '2',
     })
     provider.imageDelayMs = 30
@@ -209,9 +209,9 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
   })
 
   it('sends clients on to the bucket, who need no credentials there, and logs nothing of it', async ({
-    bench,
+    stage,
   }) => {
-    const { here, provider, program } = await service(bench, usual, {
+    const { here, provider, program } = await service(stage, usual, {
       IMAGE_DELIVERY: 'presign',
       LOG_LEVEL: 'debug',
     })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, it as plainIt } from 'vitest'
 import { macs } from '../../src/secrets/mac.ts'
-import { type Bench, type Home, it, TOKEN } from '../support/process/bench.ts'
+import { type Stage, type Home, it, TOKEN } from '../support/process/bench.ts'
 import { s3Settings } from '../support/process/bucket.ts'
 import { ask, inpaint, isSettled, post, submitted, untilShown } from '../support/process/client.ts'
 import { type Program, until } from '../support/process/program.ts'
@@ -29,10 +29,10 @@ type Places = Record<string, Uint8Array | string>
 /** Where the objects are: what to tell the service, and a look at all of them. */
 const stores = {
   folder: () => Promise.resolve({ settings: {}, objects: filesIn }),
-  s3: async (bench: Bench) => {
+  s3: async (stage: Stage) => {
     const shelf = new Shelf(() => undefined)
     await shelf.open()
-    bench.after(() => shelf.close())
+    stage.after(() => shelf.close())
     const objects = () =>
       Promise.resolve(
         Object.fromEntries(
@@ -46,10 +46,10 @@ const stores = {
 it.concurrent.for(['folder', 's3'] as const)(
   'keeps no secret in the ledger, the objects (%s), the log or an answer, however it was spelled',
   { timeout: 60_000 },
-  async (kind, { bench }) => {
-    const store = await stores[kind](bench)
-    const provider = await bench.standIn(talkative)
-    const here = await bench.home({
+  async (kind, { stage }) => {
+    const store = await stores[kind](stage)
+    const provider = await stage.standIn(talkative)
+    const here = await stage.home({
       ...provider.settings(),
       ...store.settings,
       MODELSLAB_API_KEY: API_KEY,
@@ -57,12 +57,12 @@ it.concurrent.for(['folder', 's3'] as const)(
       LOG_LEVEL: 'debug',
       LINK_LIFETIME_HOURS: String(1 / 3600),
     })
-    const first = await bench.start({ ...here.settings, CALLBACK_SECRETS: OLD_SECRET })
+    const first = await stage.start({ ...here.settings, CALLBACK_SECRETS: OLD_SECRET })
     const early = await submitted(first, { prompt: MARK, key: API_KEY })
     await until(() => provider.submissions.length > 0)
     await first.kill()
 
-    const second = await bench.start({
+    const second = await stage.start({
       ...here.settings,
       CALLBACK_SECRETS: `${NEW_SECRET},${OLD_SECRET}`,
     })

@@ -2,25 +2,25 @@ import { readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { API_KEY, type Bench, it, TOKEN } from '../support/process/bench.ts'
+import { API_KEY, type Stage, it, TOKEN } from '../support/process/bench.ts'
 import { ask, isArchived, submitted, untilShown } from '../support/process/client.ts'
 import { freePort, type Program, type Settings, until } from '../support/process/program.ts'
 
 const said = ({ lines }: Program) => lines.join('\n')
 
-async function refused(bench: Bench, settings: Settings) {
-  const program = await bench.launch(settings)
+async function refused(stage: Stage, settings: Settings) {
+  const program = await stage.launch(settings)
   expect(await program.ended).toEqual({ code: 1, signal: null })
   return said(program)
 }
 
 it.concurrent(
   'refuses a second start on the same database with one clear line, and the first goes on',
-  async ({ bench }) => {
-    const { settings, database } = await bench.home()
-    const first = await bench.start(settings)
+  async ({ stage }) => {
+    const { settings, database } = await stage.home()
+    const first = await stage.start(settings)
 
-    expect(await refused(bench, { ...settings, PORT: '0' })).toBe(
+    expect(await refused(stage, { ...settings, PORT: '0' })).toBe(
       `afterimage cannot start: ${database} is in use by another process. One process at a time may use a database.`,
     )
     expect((await ask(first, '/readyz')).status).toBe(200)
@@ -29,42 +29,42 @@ it.concurrent(
 
 it.concurrent(
   'refuses a second start that names the same database by a symbolic link',
-  async ({ bench }) => {
-    const { settings, database, folder } = await bench.home()
-    await bench.start(settings)
+  async ({ stage }) => {
+    const { settings, database, folder } = await stage.home()
+    await stage.start(settings)
     await symlink(database, join(folder, 'link.db'))
 
     expect(
-      await refused(bench, { ...settings, PORT: '0', DATABASE_PATH: join(folder, 'link.db') }),
+      await refused(stage, { ...settings, PORT: '0', DATABASE_PATH: join(folder, 'link.db') }),
     ).toMatch(/^afterimage cannot start: \S+ is in use by another process/u)
   },
 )
 
-it.concurrent('starts at once on the database of a process that was killed', async ({ bench }) => {
-  const { settings } = await bench.home()
-  const first = await bench.start(settings)
+it.concurrent('starts at once on the database of a process that was killed', async ({ stage }) => {
+  const { settings } = await stage.home()
+  const first = await stage.start(settings)
 
   await first.kill()
-  const second = await bench.start(settings)
+  const second = await stage.start(settings)
 
   expect((await ask(second, '/readyz')).status).toBe(200)
 })
 
-it.concurrent('does not take a broken lock file for another process', async ({ bench }) => {
-  const { settings, database } = await bench.home()
-  await (await bench.start(settings)).kill()
+it.concurrent('does not take a broken lock file for another process', async ({ stage }) => {
+  const { settings, database } = await stage.home()
+  await (await stage.start(settings)).kill()
   await writeFile(
     `${database}.lock`,
     'this is no SQLite file, and longer than one that is empty'.repeat(100),
   )
 
-  expect(await refused(bench, settings)).not.toMatch(/in use/u)
+  expect(await refused(stage, settings)).not.toMatch(/in use/u)
 })
 
-it.concurrent('names every bad setting at once and quotes no secret', async ({ bench }) => {
-  const { settings } = await bench.home()
+it.concurrent('names every bad setting at once and quotes no secret', async ({ stage }) => {
+  const { settings } = await stage.home()
   const secret = 'too short'
-  const text = await refused(bench, {
+  const text = await refused(stage, {
     ...settings,
     MODELSLAB_API_KEY: '',
     PUBLIC_URL: 'images.example.com',
@@ -89,19 +89,19 @@ it.concurrent('names every bad setting at once and quotes no secret', async ({ b
 
 it.concurrent(
   'refuses to be reached from other machines while nobody chose a token',
-  async ({ bench }) => {
-    const { settings } = await bench.home({ API_TOKENS: '', HOST: '0.0.0.0' })
+  async ({ stage }) => {
+    const { settings } = await stage.home({ API_TOKENS: '', HOST: '0.0.0.0' })
 
-    expect(await refused(bench, settings)).toMatch(/^ {2}HOST: .*API_TOKENS/mu)
+    expect(await refused(stage, settings)).toMatch(/^ {2}HOST: .*API_TOKENS/mu)
   },
 )
 
-it.concurrent('says that its port is taken', async ({ bench }) => {
-  const { settings } = await bench.home()
+it.concurrent('says that its port is taken', async ({ stage }) => {
+  const { settings } = await stage.home()
   const other = createServer().listen(Number(settings['PORT']), '127.0.0.1')
   await until(() => other.listening)
 
-  const text = await refused(bench, settings)
+  const text = await refused(stage, settings)
   other.close()
 
   expect(text).toBe(
@@ -111,11 +111,11 @@ it.concurrent('says that its port is taken', async ({ bench }) => {
 
 it.concurrent(
   'makes a token at its first start, for its owner only, and keeps it',
-  async ({ bench }) => {
-    const { settings, folder } = await bench.home({ API_TOKENS: '' })
+  async ({ stage }) => {
+    const { settings, folder } = await stage.home({ API_TOKENS: '' })
     const path = join(folder, 'data', 'secrets.json')
 
-    const first = await bench.start(settings)
+    const first = await stage.start(settings)
     const made = await readFile(path, 'utf8')
     const { api_token: token, callback_secret: secret } = JSON.parse(made) as Record<string, string>
     expect((await stat(path)).mode & 0o777).toBe(0o600)
@@ -123,7 +123,7 @@ it.concurrent(
     for (const hidden of [token, secret]) expect(said(first)).not.toContain(hidden)
     await first.kill()
 
-    const second = await bench.start(settings)
+    const second = await stage.start(settings)
     expect(await readFile(path, 'utf8')).toBe(made)
     const list = await ask(second, '/v1/generations', {
       headers: { authorization: `Bearer ${token ?? ''}` },
@@ -134,11 +134,11 @@ it.concurrent(
 
 it.concurrent(
   'lets the winner of two first starts keep the secrets that it signs with',
-  async ({ bench }) => {
-    const { settings, folder } = await bench.home({ API_TOKENS: '' })
+  async ({ stage }) => {
+    const { settings, folder } = await stage.home({ API_TOKENS: '' })
     const ports = [String(await freePort()), String(await freePort())]
 
-    const both = await Promise.all(ports.map((PORT) => bench.launch({ ...settings, PORT })))
+    const both = await Promise.all(ports.map((PORT) => stage.launch({ ...settings, PORT })))
     await until(
       () => both.filter(({ child, url }) => url !== '' || child.exitCode !== null).length === 2,
     )
@@ -156,13 +156,13 @@ it.concurrent(
 
 it.concurrent(
   'sends to the provider whatever fraction of a second it may take',
-  async ({ bench }) => {
-    const provider = await bench.standIn()
-    const { settings } = await bench.home({
+  async ({ stage }) => {
+    const provider = await stage.standIn()
+    const { settings } = await stage.home({
       ...provider.settings(),
       SUBMIT_TIMEOUT_SECONDS: '2.0125',
     })
-    const program = await bench.start(settings)
+    const program = await stage.start(settings)
 
     const { id } = await submitted(program)
     await untilShown(program, id, isArchived)
@@ -171,10 +171,10 @@ it.concurrent(
   },
 )
 
-it.concurrent('goes on when nobody reads its log any more', async ({ bench }) => {
-  const provider = await bench.standIn()
-  const { settings } = await bench.home({ ...provider.settings(), LOG_LEVEL: 'debug' })
-  const program = await bench.start(settings)
+it.concurrent('goes on when nobody reads its log any more', async ({ stage }) => {
+  const provider = await stage.standIn()
+  const { settings } = await stage.home({ ...provider.settings(), LOG_LEVEL: 'debug' })
+  const program = await stage.start(settings)
 
   program.child.stderr?.destroy()
   const { id } = await submitted(program)

@@ -21,8 +21,8 @@ const readiness = async (program: Program) => {
   return { status: response.status, body: await response.json() }
 }
 
-it.concurrent('ends at once, and well, when there is nothing to do', async ({ bench }) => {
-  const { program } = await bench.service()
+it.concurrent('ends at once, and well, when there is nothing to do', async ({ stage }) => {
+  const { program } = await stage.service()
   const asked = Date.now()
 
   program.child.kill('SIGTERM')
@@ -31,8 +31,8 @@ it.concurrent('ends at once, and well, when there is nothing to do', async ({ be
   expect(Date.now() - asked).toBeLessThan(3000)
 })
 
-it.concurrent('ends at once although a client keeps its connection', async ({ bench }) => {
-  const { program } = await bench.service()
+it.concurrent('ends at once although a client keeps its connection', async ({ stage }) => {
+  const { program } = await stage.service()
   await ask(program, '/livez')
 
   program.child.kill('SIGINT')
@@ -42,8 +42,8 @@ it.concurrent('ends at once although a client keeps its connection', async ({ be
 
 it.concurrent(
   'lets the client that waits have its answer before it ends, and says meanwhile that it is draining',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service(async (job, answer, provider) => {
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service(async (job, answer, provider) => {
       await delay(3500)
       answer.json(provider.processing(job))
     })
@@ -58,13 +58,13 @@ it.concurrent(
     const { id, status } = await waiting
     expect(status).toBe('processing')
     expect(await program.ended).toEqual({ code: 0, signal: null })
-    const again = await bench.start(here.settings)
+    const again = await stage.start(here.settings)
     expect((await shown(again, id)).status).toBe('processing')
   },
 )
 
-it.concurrent('keeps a callback that comes while it drains', async ({ bench }) => {
-  const { here, provider, program } = await bench.service(async (job, answer, provider) => {
+it.concurrent('keeps a callback that comes while it drains', async ({ stage }) => {
+  const { here, provider, program } = await stage.service(async (job, answer, provider) => {
     program.child.kill('SIGTERM')
     await until(() => program.lines.some((line) => line.includes('"draining"')))
     await provider.finish(job)
@@ -73,7 +73,7 @@ it.concurrent('keeps a callback that comes while it drains', async ({ bench }) =
 
   const { id } = await submitted(program)
   await program.ended
-  const again = await bench.start(here.settings)
+  const again = await stage.start(here.settings)
 
   expect(provider.deliveries.map(({ status }) => status)).toEqual([200])
   expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
@@ -81,8 +81,8 @@ it.concurrent('keeps a callback that comes while it drains', async ({ bench }) =
 
 it.concurrent(
   'ends the download that is under way and leaves nothing half-written',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service()
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service()
     provider.imageDelayMs = 600
     const { id } = await submitted(program)
     await until(() => provider.gets.length > 0)
@@ -99,14 +99,14 @@ it.concurrent(
     const ledger = new Database(here.database, { readonly: true })
     expect(ledger.pragma('integrity_check', { simple: true })).toBe('ok')
     ledger.close()
-    expect((await shown(await bench.start(here.settings), id)).archive_status).toBe('archived')
+    expect((await shown(await stage.start(here.settings), id)).archive_status).toBe('archived')
   },
 )
 
 it.concurrent(
   'ends within its bounds although the provider never answers, and does not submit again',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service(() => undefined, {
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service(() => undefined, {
       SUBMIT_TIMEOUT_SECONDS: '1',
     })
     const waiting = submitted(program)
@@ -116,13 +116,13 @@ it.concurrent(
 
     expect((await waiting).status).toBe('unconfirmed')
     expect(await program.ended).toEqual({ code: 0, signal: null })
-    await bench.start(here.settings)
+    await stage.start(here.settings)
     expect(provider.submissions).toHaveLength(1)
   },
 )
 
-it.concurrent('ends at once on a second signal', async ({ bench }) => {
-  const { provider, program } = await bench.service(() => undefined)
+it.concurrent('ends at once on a second signal', async ({ stage }) => {
+  const { provider, program } = await stage.service(() => undefined)
   submitted(program).catch(() => undefined)
   await until(() => provider.submissions.length === 1)
 
@@ -135,8 +135,8 @@ it.concurrent('ends at once on a second signal', async ({ bench }) => {
 
 it.concurrent(
   'calls a submission unconfirmed whose reply a kill cut off, also when the clock was set back since',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service(() => undefined)
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service(() => undefined)
     submitted(program).catch(() => undefined)
     const job = await until(() => provider.submissions[0])
     await program.kill()
@@ -144,7 +144,7 @@ it.concurrent(
     ledger.exec('update generations set submission_started_at = submission_started_at + 3600000')
     ledger.close()
 
-    const again = await bench.start(here.settings)
+    const again = await stage.start(here.settings)
 
     expect((await shown(again, job.trackId)).status).toBe('unconfirmed')
     expect(provider.submissions).toHaveLength(1)
@@ -153,16 +153,16 @@ it.concurrent(
 
 it.concurrent(
   'ends with its writing thread, rather than go on without it, and the next start has all that was answered',
-  async ({ bench }) => {
-    const provider = await bench.standIn()
-    const { settings } = await bench.home(provider.settings())
+  async ({ stage }) => {
+    const provider = await stage.standIn()
+    const { settings } = await stage.home(provider.settings())
     const cli = await builtCli({
       file: 'ledger/driver/writer.node.ts',
       from: 'statements.push(...added)',
       to: "if (JSON.stringify(lists).includes('a fault of ours')) process.exit(); statements.push(...added)",
     })
     const program = await start(settings, cli)
-    bench.after(program.kill)
+    stage.after(program.kill)
     const { id } = await submitted(program)
 
     const unanswered = post(program, inpaint({ prompt: 'a fault of ours' })).catch(
@@ -172,7 +172,7 @@ it.concurrent(
 
     expect([code, await unanswered]).toEqual([1, 'unanswered'])
     expect(program.lines.join('\n')).toMatch(/the thread of .*writer\.node\.js has ended/u)
-    const again = await bench.start(settings)
+    const again = await stage.start(settings)
     expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
     expect(provider.submissions).toHaveLength(1)
   },

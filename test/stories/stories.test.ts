@@ -17,8 +17,8 @@ import { sha256, usual } from '../support/process/stand-in.ts'
 
 it.concurrent(
   'keeps every image of a generation, byte by byte, and submits it once with a webhook of ours',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service()
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service()
 
     const { id, status } = await submitted(program, { samples: 2, track_id: 'mine' })
     const generation = await untilShown(program, id, (now) => isArchived(now) && isSettled(now))
@@ -48,8 +48,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('finds a result by asking when its callback never comes', async ({ bench }) => {
-  const { provider, program } = await bench.service(async (job, answer, provider) => {
+it.concurrent('finds a result by asking when its callback never comes', async ({ stage }) => {
+  const { provider, program } = await stage.service(async (job, answer, provider) => {
     answer.json(provider.processing(job))
     await delay(300)
     job.fetched = provider.success(job)
@@ -64,8 +64,8 @@ it.concurrent('finds a result by asking when its callback never comes', async ({
 
 it.concurrent(
   'answers 200 to thirty equal callbacks of one instant, counts them all, and archives each image once',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service((job, answer, provider) =>
+  async ({ stage }) => {
+    const { provider, program } = await stage.service((job, answer, provider) =>
       answer.json(provider.processing(job)),
     )
     for (let round = 0; round < 5; round++) {
@@ -84,8 +84,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('keeps the reply although the client that asked has gone', async ({ bench }) => {
-  const { provider, program } = await bench.service(async (job, answer, provider) => {
+it.concurrent('keeps the reply although the client that asked has gone', async ({ stage }) => {
+  const { provider, program } = await stage.service(async (job, answer, provider) => {
     await until(() => left)
     answer.json(provider.processing(job))
   })
@@ -105,8 +105,8 @@ it.concurrent('keeps the reply although the client that asked has gone', async (
 
 it.concurrent(
   'keeps the beginning of a callback of a megabyte and one byte, and answers 413',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service((job, answer, provider) =>
+  async ({ stage }) => {
+    const { provider, program } = await stage.service((job, answer, provider) =>
       answer.json(provider.processing(job)),
     )
     const { id } = await submitted(program)
@@ -126,8 +126,8 @@ it.concurrent(
 
 it.concurrent(
   'takes a callback that comes before the reply, and the reply changes nothing',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service(async (job, answer, provider) => {
+  async ({ stage }) => {
+    const { provider, program } = await stage.service(async (job, answer, provider) => {
       await provider.finish(job)
       answer.json(provider.processing(job))
     })
@@ -141,8 +141,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('shows why a generation failed', async ({ bench }) => {
-  const { program } = await bench.service(async (job, answer, provider) => {
+it.concurrent('shows why a generation failed', async ({ stage }) => {
+  const { program } = await stage.service(async (job, answer, provider) => {
     answer.json(provider.processing(job))
     await provider.finish(job, {
       status: 'failed',
@@ -161,8 +161,8 @@ it.concurrent('shows why a generation failed', async ({ bench }) => {
   })
 })
 
-it.concurrent('archives what a reply already holds, without any callback', async ({ bench }) => {
-  const { provider, program } = await bench.service((job, answer, provider) =>
+it.concurrent('archives what a reply already holds, without any callback', async ({ stage }) => {
+  const { provider, program } = await stage.service((job, answer, provider) =>
     answer.json(provider.success(job)),
   )
 
@@ -175,9 +175,9 @@ it.concurrent('archives what a reply already holds, without any callback', async
 
 it.concurrent(
   'holds what the provider refuses for now, waits as long as it was told, then sends one to see',
-  async ({ bench }) => {
+  async ({ stage }) => {
     const full = { status: 'error', message: 'Rate limit exceeded.', retry_after: 1 }
-    const { provider, program } = await bench.service(async (job, answer, provider) => {
+    const { provider, program } = await stage.service(async (job, answer, provider) => {
       if (provider.submissions.length === 1) answer.json(full, 429)
       else await usual(job, answer, provider)
     })
@@ -201,8 +201,8 @@ it.concurrent(
 
 it.concurrent(
   'never submits twice when the reply was cut off, and takes the callback as the answer',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service(async (job, answer, provider) => {
+  async ({ stage }) => {
+    const { provider, program } = await stage.service(async (job, answer, provider) => {
       answer.cut()
       await until(async () => (await shown(program, job.trackId)).status === 'unconfirmed')
       await provider.finish(job)
@@ -218,8 +218,8 @@ it.concurrent(
 
 it.concurrent(
   'holds requests while nobody listens at the provider, and sends them when it is back',
-  async ({ bench }) => {
-    const { provider, program } = await bench.service()
+  async ({ stage }) => {
+    const { provider, program } = await stage.service()
     await provider.goAway()
 
     const held = [await submitted(program), await submitted(program), await submitted(program)]
@@ -236,8 +236,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('comes back for links that work a little late', async ({ bench }) => {
-  const { program } = await bench.service(async (job, answer, provider) => {
+it.concurrent('comes back for links that work a little late', async ({ stage }) => {
+  const { program } = await stage.service(async (job, answer, provider) => {
     for (const host of [0, 1]) provider.late.set(provider.origin(host) + (job.paths[0] ?? ''), 3)
     await usual(job, answer, provider)
   })
@@ -253,8 +253,8 @@ it.concurrent('comes back for links that work a little late', async ({ bench }) 
 
 it.concurrent(
   'says that an image is lost and why, and serves its mirror in its place',
-  async ({ bench }) => {
-    const { here, provider, program } = await bench.service(
+  async ({ stage }) => {
+    const { here, provider, program } = await stage.service(
       async (job, answer, provider) => {
         provider.late.set(provider.origin(0) + (job.paths[1] ?? ''), Infinity)
         await usual(job, answer, provider)
@@ -285,8 +285,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('answers a forged callback with 404 and changes nothing', async ({ bench }) => {
-  const { provider, program } = await bench.service((job, answer, provider) =>
+it.concurrent('answers a forged callback with 404 and changes nothing', async ({ stage }) => {
+  const { provider, program } = await stage.service((job, answer, provider) =>
     answer.json(provider.processing(job)),
   )
   const { id } = await submitted(program)

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import { type Break, builtCli } from '../support/process/built.ts'
 import { submitted } from '../support/process/client.ts'
 import { start } from '../support/process/program.ts'
@@ -52,11 +52,11 @@ function disorder(calls: Call[], mark: string) {
  * Callbacks one after the other, then some at once; what is wrong with the order of each. Null
  * where nothing can be seen.
  */
-async function disorders(bench: Bench, ...breaks: Break[]) {
-  const provider = await bench.standIn(accepts)
-  const { folder, settings } = await bench.home(provider.settings())
+async function disorders(stage: Stage, ...breaks: Break[]) {
+  const provider = await stage.standIn(accepts)
+  const { folder, settings } = await stage.home(provider.settings())
   const program = await start(settings, await builtCli(...breaks))
-  bench.after(program.kill)
+  stage.after(program.kill)
   for (let n = 0; n < ONE_BY_ONE + AT_ONCE; n++) await submitted(program)
   const watch = await watchCalls(program.child.pid ?? 0, join(folder, 'calls'))
   if (!watch) return null
@@ -75,10 +75,10 @@ async function disorders(bench: Bench, ...breaks: Break[]) {
 const markOf = ({ trackId }: Job) => `mark of ${trackId}`
 
 it('writes the 200 of a callback to its socket only after the fdatasync that holds it', async ({
-  bench,
+  stage,
   skip,
 }) => {
-  const found = await disorders(bench)
+  const found = await disorders(stage)
   if (!found) return skip()
   expect(found).toEqual(Array(ONE_BY_ONE + AT_ONCE).fill(null))
 }, 60_000)
@@ -107,8 +107,8 @@ it.for<[string, Break]>([
 ])(
   'would be seen to answer too early where %s',
   { timeout: 60_000 },
-  async ([, change], { bench, skip }) => {
-    const found = await disorders(bench, change)
+  async ([, change], { stage, skip }) => {
+    const found = await disorders(stage, change)
     if (!found) return skip()
     // Where nobody waits, the last may not even be written when the watch ends.
     const tooEarly = expect.stringMatching(

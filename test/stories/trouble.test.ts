@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
-import { type Bench, it } from '../support/process/bench.ts'
+import { type Stage, it } from '../support/process/bench.ts'
 import {
   ask,
   inpaint,
@@ -51,9 +51,9 @@ async function livezTimes(program: Program, done: Promise<unknown>) {
 }
 
 it('answers callbacks 503 within two seconds while the ledger is locked, and never stands still', async ({
-  bench,
+  stage,
 }) => {
-  const { here, provider, program } = await bench.service(accepts)
+  const { here, provider, program } = await stage.service(accepts)
   const { id } = await submitted(program)
   const job = first(provider)
   const blocker = new Database(here.database)
@@ -110,9 +110,9 @@ function countMessages(lines: string[]) {
 }
 
 it('keeps and copies everything once although the ledger was locked for seconds, and says little of it meanwhile', async ({
-  bench,
+  stage,
 }) => {
-  const { here, provider, program } = await bench.service(accepts)
+  const { here, provider, program } = await stage.service(accepts)
   for (let n = 0; n < 30; n++) await submitted(program)
   const [early, late] = [provider.submissions.slice(0, 6), provider.submissions.slice(6)]
   provider.imageDelayMs = 500
@@ -155,8 +155,8 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   expect(new Set(provider.gets.map(({ url }) => url)).size).toBe(provider.gets.length)
 }, 60_000)
 
-it('submits nothing that it cannot write down', async ({ bench }) => {
-  const { here, provider, program } = await bench.service(accepts)
+it('submits nothing that it cannot write down', async ({ stage }) => {
+  const { here, provider, program } = await stage.service(accepts)
   const blocker = new Database(here.database)
   blocker.exec('begin immediate')
 
@@ -167,8 +167,8 @@ it('submits nothing that it cannot write down', async ({ bench }) => {
   expect(provider.submissions).toEqual([])
 })
 
-it('keeps a reply that came while the ledger was locked', async ({ bench }) => {
-  const { here, program } = await bench.service(async (job, answer, provider) => {
+it('keeps a reply that came while the ledger was locked', async ({ stage }) => {
+  const { here, program } = await stage.service(async (job, answer, provider) => {
     const blocker = new Database(here.database)
     blocker.exec('begin immediate')
     answer.json(provider.processing(job))
@@ -183,7 +183,7 @@ it('keeps a reply that came while the ledger was locked', async ({ bench }) => {
 })
 
 /** A disk that the test can fill; null, said aloud, where we may not mount one. */
-function smallDisk(bench: Bench, folder: string) {
+function smallDisk(stage: Stage, folder: string) {
   const path = join(folder, 'disk')
   mkdirSync(path)
   try {
@@ -194,7 +194,7 @@ function smallDisk(bench: Bench, folder: string) {
     )
     return null
   }
-  bench.after(() => void execFileSync('umount', ['--lazy', path]))
+  stage.after(() => void execFileSync('umount', ['--lazy', path]))
   const filler = join(path, 'filler')
   return { path, fill: () => fill(filler), free: () => rmSync(filler) }
 }
@@ -211,14 +211,14 @@ function fill(path: string) {
 }
 
 it('loses no callback when the disk is full, and goes on once there is room', async ({
-  bench,
+  stage,
   skip,
 }) => {
-  const provider = await bench.standIn(accepts)
-  const { folder, settings } = await bench.home(provider.settings())
-  const disk = smallDisk(bench, folder)
+  const provider = await stage.standIn(accepts)
+  const { folder, settings } = await stage.home(provider.settings())
+  const disk = smallDisk(stage, folder)
   if (!disk) return skip()
-  const program = await bench.start({
+  const program = await stage.start({
     ...settings,
     DATABASE_PATH: join(disk.path, 'afterimage.db'),
   })
@@ -245,14 +245,14 @@ it('loses no callback when the disk is full, and goes on once there is room', as
 })
 
 it('tries and says little of what it cannot write down while the disk is full, and answers /livez throughout', async ({
-  bench,
+  stage,
   skip,
 }) => {
-  const provider = await bench.standIn(accepts)
-  const { folder, settings } = await bench.home(provider.settings())
-  const disk = smallDisk(bench, folder)
+  const provider = await stage.standIn(accepts)
+  const { folder, settings } = await stage.home(provider.settings())
+  const disk = smallDisk(stage, folder)
   if (!disk) return skip()
-  const program = await bench.start({
+  const program = await stage.start({
     ...settings,
     DATABASE_PATH: join(disk.path, 'afterimage.db'),
     // The log of the database may have room for the lease of a fetch, and none for its answer.
@@ -279,15 +279,15 @@ it('tries and says little of what it cannot write down while the disk is full, a
 }, 60_000)
 
 it('keeps no half-written object when the disk of the objects is full, and copies once there is room', async ({
-  bench,
+  stage,
   skip,
 }) => {
-  const provider = await bench.standIn(accepts)
-  const { folder, settings } = await bench.home(provider.settings())
-  const disk = smallDisk(bench, folder)
+  const provider = await stage.standIn(accepts)
+  const { folder, settings } = await stage.home(provider.settings())
+  const disk = smallDisk(stage, folder)
   if (!disk) return skip()
   const objects = join(disk.path, 'objects')
-  const program = await bench.start({ ...settings, OBJECTS_DIR: objects })
+  const program = await stage.start({ ...settings, OBJECTS_DIR: objects })
   const { id } = await submitted(program)
   disk.fill()
 
@@ -315,8 +315,8 @@ it.for<[string, (path: string) => Promise<unknown>]>([
   ['the folder is empty, as an unmounted disk leaves it', (path: string) => mkdir(path)],
 ])(
   'keeps taking callbacks while %s, and copies the images once the store is back',
-  async ([, replace], { bench }) => {
-    const { here, provider, program } = await bench.service(accepts)
+  async ([, replace], { stage }) => {
+    const { here, provider, program } = await stage.service(accepts)
     await rename(here.objects, `${here.objects}.away`)
     await replace(here.objects)
     const { id } = await submitted(program)

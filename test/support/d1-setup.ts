@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { Miniflare } from 'miniflare'
 import type { TestProject } from 'vitest/node'
-import { D1_WORKER, d1Over } from './d1.ts'
+import { d1Over, d1Worker } from './d1.ts'
 
 const MIGRATIONS = join(import.meta.dirname, '../../migrations')
 
@@ -18,12 +18,11 @@ export default async function setup(project: TestProject) {
     `d1_${n + 1}_1`,
   ]).flat()
   const miniflare = new Miniflare({
-    modules: true,
-    script: D1_WORKER,
-    compatibilityDate: '2026-04-01',
-    d1Databases: names,
     // Past Miniflare's own entry, which costs a millisecond each time.
-    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+    workers: [
+      { ...d1Worker(names), dev: { unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] } },
+    ],
+    enableDevRegistry: false,
   })
   const url = (await miniflare.unsafeGetDirectURL()).href
   const statements = migrationStatements()

@@ -11,7 +11,7 @@ export interface D1Call {
  * The worker that stands between the tests and its D1 bindings: one request of theirs is one
  * request to D1. Miniflare's own proxy of a binding takes several, and blocks the process for each.
  */
-export const D1_WORKER = `
+const D1_WORKER = `
 const fromWire = (value) => value?.blob !== undefined ? Uint8Array.from(atob(value.blob), (c) => c.charCodeAt(0))
   : value?.undefined ? undefined : value
 const run = async (d1, { kind, statements }) => {
@@ -27,6 +27,19 @@ export default {
     }
   },
 }`
+
+/** That worker with a database of each name, as Miniflare takes it. */
+export const d1Worker = (names: string[]) => ({
+  config: {
+    name: 'd1',
+    compatibilityDate: '2026-04-01',
+    manifest: {
+      mainModule: 'd1.mjs',
+      modules: { 'd1.mjs': { type: 'esm' as const, contents: D1_WORKER } },
+    },
+    env: Object.fromEntries(names.map((name) => [name, { type: 'd1' as const, id: name }])),
+  },
+})
 
 /** workerd closes a connection after 5 s of silence: a busy test must not take one up just then. */
 const agent = new Agent({ keepAliveTimeout: 1000 })

@@ -47,12 +47,23 @@ export async function startR2() {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 },
   })
   const miniflare = new Miniflare({
-    modules: [
-      { type: 'ESModule', path: 'worker.mjs', contents: WORKER },
-      { type: 'ESModule', path: 'r2.mjs', contents: outputText },
+    workers: [
+      {
+        config: {
+          name: 'r2',
+          compatibilityDate: '2026-04-01',
+          manifest: {
+            mainModule: 'worker.mjs',
+            modules: {
+              'worker.mjs': { type: 'esm', contents: WORKER },
+              'r2.mjs': { type: 'esm', contents: outputText },
+            },
+          },
+          env: { OBJECTS: { type: 'r2', name: 'OBJECTS' } },
+        },
+      },
     ],
-    compatibilityDate: '2026-04-01',
-    r2Buckets: ['OBJECTS'],
+    enableDevRegistry: false,
   })
   const url = await miniflare.ready
   // workerd closes a connection on which a put was refused; the next request must not take it.

@@ -154,7 +154,6 @@ class Cluster implements Radosgw {
   }
 
   private async createBucket() {
-    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
     const { endpoint, credentials } = this
     const client = new S3Client({
       endpoint,

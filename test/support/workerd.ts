@@ -1,7 +1,13 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { Log, LogLevel, Miniflare, type WorkerOptions } from 'miniflare'
+import {
+  convertV4MiniflareOptions,
+  Log,
+  LogLevel,
+  Miniflare,
+  type V4WorkerOptions,
+} from 'miniflare'
 import { unstable_getMiniflareWorkerOptions as optionsOf } from 'wrangler'
 import type { D1Database } from '../../src/ledger/driver/d1.ts'
 import type { R2Bucket } from '../../src/objects/r2.ts'
@@ -65,6 +71,7 @@ export async function newHome(): Promise<Home> {
  * caller sees whose write is made all the same.
  */
 const MOODY_D1 = `
+import worker from '../worker/worker.js'
 const moody = (mood, statement) => ({
   statement,
   bind: (...values) => moody(mood, statement.bind(...values)),
@@ -72,7 +79,7 @@ const moody = (mood, statement) => ({
   raw: () => mood(() => statement.raw()),
   run: () => mood(() => statement.run()),
 })
-export default ({ D1, MOOD }) => {
+const moodyD1 = ({ DB, MOOD }) => {
   const mood = async (ask) => {
     const now = await (await MOOD.fetch('http://mood/')).text()
     if (now === 'away') throw new Error('D1_ERROR: Network connection lost.')
@@ -81,22 +88,28 @@ export default ({ D1, MOOD }) => {
     return answer
   }
   return {
-    prepare: (sql) => moody(mood, D1.prepare(sql)),
-    batch: (list) => mood(() => D1.batch(list.map(({ statement }) => statement))),
+    prepare: (sql) => moody(mood, DB.prepare(sql)),
+    batch: (list) => mood(() => DB.batch(list.map(({ statement }) => statement))),
   }
-}`
-
-/** As much of what wrangler makes of wrangler.toml as is changed here. */
-interface Options {
-  workerOptions: { d1Databases: object; queueConsumers: Record<string, object> }
 }
+// What is made once for an env is made once here too.
+const envs = new WeakMap()
+const within = (env) => {
+  if (!envs.has(env)) envs.set(env, { ...env, DB: moodyD1(env) })
+  return envs.get(env)
+}
+export default {
+  fetch: (request, env, context) => worker.fetch(request, within(env), context),
+  scheduled: (controller, env, context) => worker.scheduled(controller, within(env), context),
+  queue: (batch, env, context) => worker.queue(batch, within(env), context),
+}`
 
 type Rows = { results: Record<string, unknown>[] }[]
 
 const bucketOf = async (miniflare: Miniflare) =>
   (await miniflare.getR2Bucket('OBJECTS', WORKER)) as unknown as R2Bucket
 const d1Of = async (miniflare: Miniflare) =>
-  (await miniflare.getD1Database('D1', 'moody-d1')) as unknown as D1Database
+  (await miniflare.getD1Database('DB', WORKER)) as unknown as D1Database
 
 interface Start {
   script: string
@@ -118,17 +131,24 @@ export async function startWorkerd({
   moods = true,
   gatherSeconds,
 }: Start): Promise<Workerd> {
-  const { workerOptions } = optionsOf(join(ROOT, 'wrangler.toml')) as unknown as Options
   const logged: Workerd['logged'] = []
   const d1: Workerd['d1'] = { mood: 'well' }
-  const { d1Databases, queueConsumers, ...options } = workerOptions
-  const consumer = queueConsumers[QUEUE]
+  // Its rules are for what is not bundled yet, and Miniflare refuses them.
+  const {
+    modulesRules: _,
+    queueConsumers,
+    ...options
+  } = optionsOf(join(ROOT, 'wrangler.toml')).workerOptions
+  const consumer = (queueConsumers as Record<string, object>)[QUEUE]
   const gather = gatherSeconds === undefined ? {} : { maxBatchTimeout: gatherSeconds }
-  const worker: WorkerOptions = {
+  const folder = dirname(script)
+  const bundle = { type: 'ESModule' as const, path: script }
+  const moody = { type: 'ESModule' as const, path: join(folder, 'moody.js'), contents: MOODY_D1 }
+  const worker: V4WorkerOptions = {
     ...options,
     name: WORKER,
-    modules: [{ type: 'ESModule', path: script }],
-    modulesRoot: dirname(script),
+    modules: moods ? [moody, bundle] : [bundle],
+    modulesRoot: folder,
     bindings: {
       MODELSLAB_API_KEY: 'api-key-of-the-worker-tests',
       PUBLIC_URL: `http://127.0.0.1:${home.port}`,
@@ -139,30 +159,23 @@ export async function startWorkerd({
       LOG_LEVEL: 'info',
       ...settings,
     },
-    ...(moods
-      ? { wrappedBindings: { DB: { scriptName: 'moody-d1' } } }
-      : { d1Databases: { DB: 'afterimage' } }),
+    ...(moods ? { serviceBindings: { MOOD: () => new Response(d1.mood) as never } } : {}),
     ...(wakes ? { queueConsumers: { [QUEUE]: { ...consumer, ...gather } } } : {}),
   }
-  const moody: WorkerOptions = {
-    name: 'moody-d1',
-    modules: true,
-    script: MOODY_D1,
-    d1Databases: { D1: 'afterimage' },
-    serviceBindings: { MOOD: () => new Response(d1.mood) as never },
-  }
-  const miniflare = new Miniflare({
-    workers: [worker, moody],
+  // What wrangler makes of wrangler.toml is in the words of Miniflare 4.
+  const shared = convertV4MiniflareOptions({
+    workers: [worker],
     port: home.port,
-    defaultPersistRoot: home.folder,
+    resourcePersistencePath: home.folder,
     // Nobody outside is asked where we are.
     cf: false,
     log: new Log(LogLevel.NONE),
     unsafeTriggerHandlers: true,
-    handleStructuredLogs: ({ message }: { message: string }) => {
+    handleStructuredLogs: ({ message }) => {
       logged.push(...readLines(message))
     },
   })
+  const miniflare = new Miniflare(shared)
   const url = (await miniflare.ready).href.replace(/\/$/u, '')
   await migrate(miniflare)
   return {
@@ -171,7 +184,7 @@ export async function startWorkerd({
     miniflare,
     d1,
     strike: async () => {
-      const response = await fetch(`${url}/cdn-cgi/handler/scheduled`)
+      const response = await fetch(`${url}/cdn-cgi/local/scheduled`)
       if (!response.ok)
         throw new Error(`the clock was answered ${response.status}: ${await response.text()}`)
     },

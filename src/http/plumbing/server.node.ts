@@ -33,6 +33,7 @@ const LINGER_MS = 500
 export function httpServer(fetch: Fetch, log: Log, patience: Patience = PATIENCE): Server {
   const listener = getRequestListener(fetch, { errorHandler: (error) => unreadable(log, error) })
   const open = new WeakMap<Duplex, Set<Exchange>>()
+  const givenUp = new WeakSet<Duplex>()
   const take = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     remember(open, { incoming, outgoing })
     // Read as a URL, it would be another path than the one that a proxy before us saw.
@@ -49,7 +50,12 @@ export function httpServer(fetch: Fetch, log: Log, patience: Patience = PATIENCE
   return server
     .on('request', take)
     .on('checkExpectation', take)
-    .on('clientError', (error, socket) => giveUp(error, socket, [...(open.get(socket) ?? [])]))
+    .on('clientError', (error, socket) => {
+      // Whatever is still read while we linger is one more error: the first one has been answered.
+      if (givenUp.has(socket)) return
+      givenUp.add(socket)
+      giveUp(error, socket, [...(open.get(socket) ?? [])])
+    })
 }
 
 /** A path with a backslash, or with a segment `.` or `..`, however it is written. */

@@ -4,11 +4,10 @@ import { createApp } from '../../../src/http/app.ts'
 import { httpServer } from '../../../src/http/plumbing/server.node.ts'
 import { decisions, submitted, type World, world } from '../../support/world.ts'
 
+const SOON = { headersMs: 150, requestMs: 60_000, checkMs: 20 }
+
 /** The doors of a world behind the server of the Node runtime, which loses patience soon. */
-async function listening(
-  { deps }: World,
-  patience = { headersMs: 150, requestMs: 60_000, checkMs: 20 },
-) {
+async function listening({ deps }: World, patience = SOON) {
   const server = httpServer(createApp(deps, { isDraining: () => false }).fetch, deps.log, patience)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
@@ -175,7 +174,7 @@ describe('What is no request', () => {
     ],
   ])('because it has %s is refused, and nobody is disturbed', async (_what, text, status) => {
     const here = world()
-    const port = await listening(here)
+    const port = await listening(here, { ...SOON, headersMs: 60_000 })
 
     const heard = await say(port, text)
 

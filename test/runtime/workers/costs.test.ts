@@ -6,7 +6,7 @@ import { Miniflare } from 'miniflare'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { D1Database } from '../../../src/ledger/driver/d1.ts'
 import worker from '../../../src/worker.ts'
-import { D1_WORKER, d1Over } from '../../support/d1.ts'
+import { d1Over, d1Worker } from '../../support/d1.ts'
 import { png } from '../../support/world.ts'
 
 /** What the README reckons a month from: whoever changes a figure here changes it there. */
@@ -45,12 +45,7 @@ function metered(d1: D1Database): D1Database {
 let env: { DB: D1Database; [name: string]: unknown }
 
 beforeAll(async () => {
-  miniflare = new Miniflare({
-    modules: true,
-    script: D1_WORKER,
-    d1Databases: ['d1'],
-    compatibilityDate: '2026-04-01',
-  })
+  miniflare = new Miniflare({ workers: [d1Worker(['d1'])], enableDevRegistry: false })
   const counted = () => {
     spent.d1Requests++
   }

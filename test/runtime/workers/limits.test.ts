@@ -8,7 +8,7 @@ import type { D1Database } from '../../../src/ledger/driver/d1.ts'
 import type { R2Bucket } from '../../../src/objects/r2.ts'
 import { newId } from '../../../src/model/uuid.ts'
 import worker from '../../../src/worker.ts'
-import { D1_WORKER, d1Over } from '../../support/d1.ts'
+import { d1Over, d1Worker } from '../../support/d1.ts'
 import { png } from '../../support/world.ts'
 
 // https://developers.cloudflare.com/workers/platform/limits/ and /d1/platform/limits/, paid plan
@@ -84,12 +84,7 @@ const env = () => ({
 let d1: D1Database
 
 beforeAll(async () => {
-  miniflare = new Miniflare({
-    modules: true,
-    script: D1_WORKER,
-    d1Databases: ['d1'],
-    compatibilityDate: '2026-04-01',
-  })
+  miniflare = new Miniflare({ workers: [d1Worker(['d1'])], enableDevRegistry: false })
   const url = `${(await miniflare.ready).href}d1`
   bare = d1Over(url, () => undefined)
   const inner = d1Over(url, () => undefined)

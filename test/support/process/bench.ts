@@ -17,7 +17,7 @@ export interface Home {
 }
 
 /** What a test is given: everything that it starts here is ended after it. */
-export interface Bench {
+export interface Stage {
   home: (settings?: Settings) => Promise<Home>
   standIn: (script?: Script) => Promise<StandIn>
   launch: (settings: Settings) => Promise<Program>
@@ -30,17 +30,17 @@ export interface Bench {
   after: (undo: () => Promise<void> | void) => void
 }
 
-export const it = plainIt.extend<{ bench: Bench }>({
+export const it = plainIt.extend<{ stage: Stage }>({
   // Vitest reads the fixtures that a fixture needs from this pattern.
   // eslint-disable-next-line no-empty-pattern
-  bench: async ({}, use) => {
+  stage: async ({}, use) => {
     const undo: (() => Promise<void> | void)[] = []
-    await use(bench((one) => undo.unshift(one)))
+    await use(stage((one) => undo.unshift(one)))
     for (const one of undo) await one()
   },
 })
 
-function bench(after: Bench['after']): Bench {
+function stage(after: Stage['after']): Stage {
   const killedAfter = async (program: Promise<Program>) => {
     const { kill } = await program
     after(kill)

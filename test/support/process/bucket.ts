@@ -25,7 +25,6 @@ export class Bucket {
   private readonly name: string
 
   constructor({ endpoint, bucket, credentials }: S3Server) {
-    process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
     this.name = bucket
     this.client = new S3Client({ endpoint, credentials, region: 'us-east-1', forcePathStyle: true })
   }

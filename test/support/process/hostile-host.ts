@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net'
 import { gzipSync } from 'node:zlib'
-import type { Bench } from './bench.ts'
+import type { Stage } from './bench.ts'
 import { picture } from './picture.ts'
 
 /** Whoever connects here was led to it: nobody may. */
@@ -16,7 +16,7 @@ const ALIASES = [2, 3, 4, 5, 6, 7, 8, 9].map((n) => `127.0.0.${n}`)
 /**
  * A listener on each alias of loopback, on IPv6 loopback, and where we may on the port of https.
  */
-export async function victims({ after }: Pick<Bench, 'after'>): Promise<Victim[]> {
+export async function victims({ after }: Pick<Stage, 'after'>): Promise<Victim[]> {
   const open = async (host: string, port: number) => {
     let connections = 0
     const server = createTcpServer((socket) => {
@@ -56,7 +56,7 @@ export interface Host {
  * says.
  */
 export async function hostileHost(
-  { after }: Pick<Bench, 'after'>,
+  { after }: Pick<Stage, 'after'>,
   answers: Record<string, RequestListener>,
 ): Promise<Host> {
   const sent = new Map<string, number>()
