@@ -1,9 +1,8 @@
-import type { Config } from '../config.ts'
 import { DEADLINE_FAILURES, isTerminal } from './generation.ts'
 import { fetchDelayMs } from './backoff.ts'
 import type { Outcome, Road } from './outcome.ts'
 import { withReport } from './verdict.ts'
-import type { CallbackDecision } from './known.ts'
+import { settledOf, type CallbackDecision } from './known.ts'
 import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from './known.ts'
 import { linkExpiresAt } from './link.ts'
 import { redactUrl } from './shown-url.ts'
@@ -25,7 +24,12 @@ export interface Unusable {
 
 export type Said = Outcome | Silence | Unusable
 
-type Rules = Pick<Config, 'linkLifetimeMs' | 'reconcileGraceSeconds' | 'resultDeadlineMs'>
+/** The settings that a decision goes by. */
+interface Rules {
+  linkLifetimeMs: number
+  reconcileGraceSeconds: number
+  resultDeadlineMs: number
+}
 
 /** A decision, without the callback that it may be about. */
 type Draft = Omit<Decision, 'callback'> & { callbackDecision: CallbackDecision }
@@ -67,7 +71,7 @@ function untouched({ generation }: Known, road: Road, at: number): Draft {
   return {
     road,
     at,
-    next: settledColumns(generation),
+    next: settledOf(generation),
     offers: [],
     report: null,
     unnamed: null,
@@ -76,25 +80,6 @@ function untouched({ generation }: Known, road: Road, at: number): Draft {
     callbackDecision: 'duplicate',
   }
 }
-
-const settledColumns = (row: Settled): Settled => ({
-  status: row.status,
-  providerId: row.providerId,
-  finishedAt: row.finishedAt,
-  generationTimeS: row.generationTimeS,
-  etaS: row.etaS,
-  seed: row.seed,
-  meta: row.meta,
-  tip: row.tip,
-  webhookStatus: row.webhookStatus,
-  failureCode: row.failureCode,
-  failureMessage: row.failureMessage,
-  nsfwVerdict: row.nsfwVerdict,
-  nsfwDisputed: row.nsfwDisputed,
-  fetchDueAt: row.fetchDueAt,
-  fetches: row.fetches,
-  fetchOwed: row.fetchOwed,
-})
 
 /** A callback is on record by its own row; a reply and a fetch are by an event. */
 function noteRoad(draft: Draft, said: Said) {

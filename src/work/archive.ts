@@ -1,6 +1,13 @@
 import { ImageFailure, LedgerUnavailable } from '../errors.ts'
 import { retryDelayMs } from '../model/backoff.ts'
-import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from '../model/attempt.ts'
+import {
+  nextPlace,
+  type ClaimedImage,
+  type FailedAttempt,
+  type KeptObject,
+  type Place,
+  type Sequel,
+} from '../model/attempt.ts'
 import { pictureBytes } from '../pictures/base64.ts'
 import { download } from '../net/download.ts'
 import { inspect } from '../pictures/inspect.ts'
@@ -116,23 +123,6 @@ async function noteKept(
       bytes: object.bytes,
       margin_s: Math.round((place.expiresAt - at) / 1000),
     })
-}
-
-/**
- * Untried places first, then those whose deadline has passed and that get their last try, then the
- * least tried: each time the one that dies first. What another image tries already comes last of
- * all.
- */
-export function nextPlace(places: readonly Place[], at: number): Place | undefined {
-  const urgency = ({ attempts, expiresAt }: Place) =>
-    attempts === 0 ? -2 : expiresAt <= at ? -1 : attempts
-  return places
-    .filter(({ exhausted }) => !exhausted)
-    .toSorted(
-      (a, b) =>
-        Number(a.shared) - Number(b.shared) || urgency(a) - urgency(b) || a.expiresAt - b.expiresAt,
-    )
-    .at(0)
 }
 
 /** Downloads, looks at, hashes and stores what a place offers. */
