@@ -1,5 +1,6 @@
 import { archiveImage, MAX_IMAGE_BYTES } from './work/archive.ts'
 import { createArchiver } from './runtime/slots.ts'
+import { createVisits } from './runtime/visits.ts'
 import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'
 import { callbackCapability, secretsIn } from './secrets/links.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
@@ -64,8 +65,12 @@ function openService(env: Env) {
     now: Date.now,
     sleep,
   })
-  const copyInRoom: typeof archiveImage = (_, image) =>
-    room.carry(deps.get, (get) => archiveImage({ ...deps, get }, image))
+  const visits = createVisits(deps, config.leaseMs)
+  // Whoever had its slot before it is written down would wait for its room.
+  const copyInRoom: typeof archiveImage = (_, image, slot) =>
+    room.carry(deps.get, (get) =>
+      archiveImage({ ...deps, get }, image, slot && { ...slot, transferred: () => undefined }),
+    )
   const app = createApp(deps, {
     isDraining: () => false,
     peerAddress: (c) => c.req.header('cf-connecting-ip') ?? null,
@@ -94,10 +99,13 @@ function openService(env: Env) {
       }),
     turn: ({ isCron }: { isCron: boolean }) =>
       invoke(log, async ({ idle }) => {
-        const archiver = createArchiver(deps, copyInRoom)
+        const archiver = createArchiver(deps, { copy: copyInRoom, visits })
         const images = { copy: archiver.drain, isBehind: archiver.isBehind }
-        const dueAt = await takeTurn(deps, { images, idle, isCron })
-        await idle()
+        const ended = async () => {
+          await archiver.idle()
+          await idle()
+        }
+        const dueAt = await takeTurn(deps, { images, idle, ended, isCron })
         if (dueAt !== null) await waker.wakeAt(dueAt)
       }),
   }

@@ -77,6 +77,11 @@ const failed = statement(sql`
       = ${number('placesSeen')}
   returning source`).yields<{ source: ImageSource }>()
 
+/** Nothing was learned of it, and it is due as before. */
+const givenBack = statement(sql`
+  update images set leased_until = null, attempts = attempts - 1
+  where ${theImage} and status = 'pending' and leased_until = ${number('leasedUntil')}`)
+
 /** Those that another attempt would have served wait with it. */
 const followersWait = statement(sql`
   update images set waiting = 1, due_at = ${number('dueAt')}
@@ -101,6 +106,11 @@ const askFreshLinks = statement(sql`
 export const archive = (driver: LedgerDriver) => ({
   claim: claims(driver),
   readPlaces: places(driver),
+
+  /** The attempt gave way to another before its host had answered. */
+  writeGivenBack: async (image: ClaimedImage) => {
+    await driver.atomically([bind(givenBack, { ...keyOf(image), leasedUntil: image.leasedUntil })])
+  },
 
   /** An attempt brought the image home. Returns the images that its copy serves. */
   writeArchived: async (

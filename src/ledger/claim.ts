@@ -1,9 +1,10 @@
 import { and, eq } from 'drizzle-orm'
 import type { ClaimedImage, Place } from '../model/attempt.ts'
+import type { Shares } from '../model/fairness.ts'
 import type { ImageSource } from '../model/image.ts'
 import type { LedgerDriver } from './database.ts'
 import { images, offers } from './schema.ts'
-import { bind, type Fragment, json, number, raw, sql, statement, text } from './statement.ts'
+import { bind, flag, type Fragment, number, raw, sql, statement, text } from './statement.ts'
 
 /**
  * A place that an earlier pending image of the same generation has too: the download that brings
@@ -40,37 +41,77 @@ const hosts = sql`hosts(host) as (
   where host is not null
   limit ${raw(String(MOST_HOSTS))})`
 
-const room = sql`${number('perHost')} - coalesce(
-  (select value from json_each(${json('busy')}) where key = hosts.host), 0)`
-
-/** Of one host, and no more than it may hold at all: those that die first. */
-const firstOfHost = <Values extends object>(when: Fragment<Values>) => sql`
-  select rowid from (
-    select rowid from images
-    where host = hosts.host and ${READY} and ${when} and ${isFree} and ${hasPlaceOfItsOwn}
-    order by expires_at limit ${number('perHost')})`
+/** Those that may be given something: model/fairness.ts says what. */
+const guests = sql`
+  known(host, standing, held, room, further, since) as materialized (
+    select value ->> 'host', value ->> 'standing', value ->> 'held', value ->> 'room',
+      value ->> 'further', value ->> 'since'
+    from json_each(${text('known')})),
+  guests(host, standing, held, room, further, since) as (
+    select hosts.host, coalesce(standing, ${text('strangerStanding')}), coalesce(held, 0),
+      coalesce(room, ${number('strangerRoom')}), coalesce(further, ${number('strangerFurther')}),
+      coalesce(since, 0)
+    from hosts left join known on known.host = hosts.host
+    where hosts.host is not null and coalesce(room, ${number('strangerRoom')}) > 0)`
 
 const isAlive = sql`expires_at > ${number('now')}`
 const isDead = sql`expires_at <= ${number('now')}`
 
+/** Of one host what dies first. */
+const firstOfHost = <When extends object, Most extends object>(
+  when: Fragment<When>,
+  most: Fragment<Most>,
+) => sql`
+  select rowid from (
+    select rowid from images
+    where host = guests.host and ${READY} and ${when} and ${isFree} and ${hasPlaceOfItsOwn}
+    order by expires_at limit ${most})`
+
+/** Of the hosts that are new or hang, whose turn it is. */
+const turn = sql`row_number() over (
+  partition by standing = 'answers'
+  order by standing = 'hangs', iif(standing = 'hangs', since, 0), is_dead,
+    iif(${flag('newestFirst')} and standing = 'new', -id, 0), expires_at, id)`
+
+const byUrgency = sql`${flag('slotlessFirst')} and not (standing <> 'hangs' and held + nth = 1),
+  is_dead, expires_at, id`
+
+const ONE = raw('1')
+
+/** Which hosts are given something now: no more than there are slots. */
+const chosen = sql`
+  firsts as (
+    select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at, 1 as nth
+    from guests cross join images image on image.rowid = coalesce(
+      (${firstOfHost(isAlive, ONE)}), (${firstOfHost(isDead, ONE)}))),
+  queued as (select *, ${turn} as turn from firsts),
+  chosen as materialized (
+    select host, standing, held, room, further from queued
+    where standing = 'answers' or turn <= ${number('unproven')} + further
+    order by ${byUrgency} limit ${number('limit')} + ${number('strangerFurther')})`
+
+const perHost = sql`${number('perHost')}`
+
 /**
- * Leases the images whose links die first, no more of one host than it may hold, and none that only
- * waits for what another brings. A link that has died has time: those that still live go before its
- * last try. However much waits or belongs to a host that is full, only the first of each host are
- * looked at.
+ * Leases the images whose links die first, no more of one host than it may be given, and none that
+ * only waits for what another brings. A link that has died has time: those that still live go
+ * before its last try. However much waits or belongs to a host that is full, only the first of each
+ * host are looked at.
  */
 const claim = statement(sql`
   update images set leased_until = ${number('leasedUntil')}, attempts = attempts + 1
   where rowid in (
-    with recursive ${hosts}
-    select id from (
-      select one.rowid as id, ${isDead} as is_dead, one.expires_at, ${room} as room,
+    with recursive ${hosts}, ${guests}, ${chosen},
+    ready as (
+      select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at,
         row_number() over (
-          partition by hosts.host order by ${isDead}, one.expires_at, one.rowid) as nth
-      from hosts cross join images one on one.rowid in (
-        ${firstOfHost(isAlive)} union all ${firstOfHost(isDead)} limit ${number('perHost')}))
-    where nth <= room
-    order by is_dead, expires_at limit ${number('limit')})
+          partition by guests.host order by ${isDead}, image.expires_at, image.rowid) as nth
+      from chosen guests cross join images image on image.rowid in (
+        ${firstOfHost(isAlive, perHost)} union all ${firstOfHost(isDead, perHost)}
+        limit ${perHost})),
+    placed as (
+      select *, row_number() over (order by ${byUrgency}) as place from ready where nth <= room)
+    select id from placed where place <= ${number('limit')} + iif(nth = 1, further, 0))
   returning generation_id, source, position, host, attempts, fresh_links_asked,
     coalesce(bytes, 0) as bytes,
     (select provider_id from generations where id = images.generation_id) as provider_id
@@ -112,9 +153,7 @@ interface Want {
   now: number
   leasedUntil: number
   latestDue: number
-  limit: number
-  perHost: number
-  busy: ReadonlyMap<string, number>
+  shares: Shares
 }
 
 /** Images that are due. */
@@ -129,26 +168,32 @@ export function claims({ db, atomically }: LedgerDriver) {
     .from(images)
     .where(
       sql`rowid = (
-        with recursive ${hosts}
+        with recursive ${hosts}, ${guests}
         select (
-          select rowid from images where host = hosts.host and ${READY} and ${isFree} limit 1
-        ) as id from hosts
-        where id is not null and ${room} > 0 limit 1)`,
+          select rowid from images where host = guests.host and ${READY} and ${isFree} limit 1
+        ) as id from guests
+        where id is not null limit 1)`,
     )
     .prepare()
 
-  /**
-   * Leases up to `limit` due images; `busy` counts what each host already holds of its `perHost`
-   * places. Nothing waits longer than until `latestDue`.
-   */
-  return async ({ busy: held, ...want }: Want): Promise<ClaimedImage[]> => {
+  /** Leases due images, as `shares` allow. Nothing waits longer than until `latestDue`. */
+  return async ({ shares, ...want }: Want): Promise<ClaimedImage[]> => {
     while (await someWaitOver.get(want)) await atomically([bind(ready, want)])
-    const busy = Object.fromEntries(held)
-    if (!(await someReady.get({ ...want, busy: JSON.stringify(busy) }))) return []
-    const [rows] = await atomically([bind(claim, { ...want, busy })])
+    const values = { ...want, ...shareValues(shares) }
+    if (!(await someReady.get(values))) return []
+    const [rows] = await atomically([bind(claim, values)])
     return rows.map((row) => claimedImage(row, want.leasedUntil))
   }
 }
+
+const shareValues = ({ known, stranger, order, ...limits }: Shares) => ({
+  ...limits,
+  ...order,
+  known: JSON.stringify(known),
+  strangerStanding: stranger.standing,
+  strangerRoom: stranger.room,
+  strangerFurther: stranger.further,
+})
 
 const claimedImage = (row: ClaimedRow, leasedUntil: number): ClaimedImage => ({
   generationId: row.generation_id,

@@ -8,10 +8,11 @@ import {
   type Place,
   type Sequel,
 } from '../model/attempt.ts'
+import { type HostAnswer, type Shares, sharesOfAll } from '../model/fairness.ts'
 import { pictureBytes } from '../pictures/base64.ts'
 import { download } from '../net/download.ts'
 import { inspect } from '../pictures/inspect.ts'
-import type { Deps, PutOptions } from '../deps.ts'
+import type { Deps, Get, PutOptions } from '../deps.ts'
 
 export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
 
@@ -24,38 +25,41 @@ export async function archiveDue(
   limit: number,
   busy: ReadonlyMap<string, number> = new Map(),
 ) {
-  const images = await claimDue(deps, limit, busy)
+  const shares = sharesOfAll(deps.config.archiveConcurrency, limit, busy)
+  const images = await claimDue(deps, shares)
   await Promise.all(images.map((image) => archiveImage(deps, image)))
   return images.length
 }
 
-/**
- * One host holds at most half of the slots, so that a host that hangs leaves room for the others.
- */
-export async function claimDue(deps: Deps, limit: number, busy: ReadonlyMap<string, number>) {
-  const now = deps.now()
-  const perHost = Math.max(1, Math.floor(deps.config.archiveConcurrency / 2))
-  const { leaseMs, retryBaseSeconds } = deps.config
-  const latestDue = now + retryDelayMs(Infinity, retryBaseSeconds, 1)
-  return deps.ledger.archive.claim({
-    now,
-    leasedUntil: now + leaseMs,
-    latestDue,
-    limit,
-    perHost,
-    busy,
-  })
+/** Leases due images, to each host what it may be given. */
+export function claimDue({ ledger, config, now }: Deps, shares: Shares) {
+  const at = now()
+  const { leaseMs, retryBaseSeconds } = config
+  const latestDue = at + retryDelayMs(Infinity, retryBaseSeconds, 1)
+  return ledger.archive.claim({ now: at, leasedUntil: at + leaseMs, latestDue, shares })
 }
 
-/**
- * One attempt at one image, from the place that has waited longest for its turn. `transferred` is
- * called once nothing of it is under way any more, and all that is left is to write down what came
- * of it.
- */
+/** Whoever gave an attempt its slot hears how far it is, and may want the slot back. */
+export interface Slot {
+  /** Aborts to end the download: the image is given back as if it had not been tried. */
+  signal: AbortSignal
+  /** The host has done its part. */
+  heard: (answer: HostAnswer) => void
+  /** Nothing is under way any more: all that is left is to write down what came of it. */
+  transferred: () => void
+}
+
+const slotOfNobody = (): Slot => ({
+  signal: new AbortController().signal,
+  heard: () => undefined,
+  transferred: () => undefined,
+})
+
+/** One attempt at one image, from the place that has waited longest for its turn. */
 export async function archiveImage(
   deps: Deps,
   image: ClaimedImage,
-  transferred = () => {},
+  slot = slotOfNobody(),
 ): Promise<void> {
   const places = await deps.ledger.archive.readPlaces(image)
   const at = deps.now()
@@ -65,7 +69,7 @@ export async function archiveImage(
       `the pending image ${image.generationId}/${image.source}/${image.position} has no place to try`,
     )
   try {
-    const copy = await copyFrom(deps, place).finally(transferred)
+    const copy = await copyFrom(deps, place, slot).finally(slot.transferred)
     if (!copy.short) await keep(deps, image, copy.object, place, places)
     else
       await fail(deps, image, {
@@ -76,8 +80,9 @@ export async function archiveImage(
         failure: new ImageFailure('unreachable', 'The image was cut short.'),
       })
   } catch (error) {
-    if (!(error instanceof ImageFailure)) throw error
-    await fail(deps, image, { places, place, at, kept: null, failure: error })
+    if (error instanceof GaveWay) await deps.ledger.archive.writeGivenBack(image)
+    else if (!(error instanceof ImageFailure)) throw error
+    else await fail(deps, image, { places, place, at, kept: null, failure: error })
   }
   deps.wake()
 }
@@ -129,16 +134,9 @@ async function noteKept(
 async function copyFrom(
   deps: Deps,
   { url }: Place,
+  slot: Slot,
 ): Promise<{ object: KeptObject; short: boolean }> {
-  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
-  const policy = {
-    maxBytes: MAX_IMAGE_BYTES,
-    timeoutMs: downloadTimeoutMs,
-    allowedPrivateOrigins,
-    imageHosts,
-    ownOrigin: new URL(publicUrl).origin,
-  }
-  const { bytes: shown, short } = await download(deps.get, url, policy)
+  const { bytes: shown, short } = await downloadIn(slot, deps, url)
   const bytes = pictureBytes(url, shown)
   const picture = inspect(bytes)
   if (!picture)
@@ -150,6 +148,30 @@ async function copyFrom(
   return {
     object: { sha256, bytes: bytes.byteLength, contentType, width, height, objectKey },
     short: short || !picture.whole,
+  }
+}
+
+/** The slot is wanted for somebody else: nothing is said of the image. */
+class GaveWay extends Error {}
+
+async function downloadIn(slot: Slot, deps: Deps, url: string) {
+  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
+  const policy = {
+    maxBytes: MAX_IMAGE_BYTES,
+    timeoutMs: downloadTimeoutMs,
+    allowedPrivateOrigins,
+    imageHosts,
+    ownOrigin: new URL(publicUrl).origin,
+  }
+  const get: Get = (hop, signal) => deps.get(hop, AbortSignal.any([signal, slot.signal]))
+  try {
+    const loaded = await download(get, url, policy)
+    slot.heard(loaded.short ? 'refusal' : 'bytes')
+    return loaded
+  } catch (error) {
+    if (slot.signal.aborted) throw new GaveWay()
+    slot.heard(error instanceof ImageFailure && error.code === 'timeout' ? 'silence' : 'refusal')
+    throw error
   }
 }
 

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import type { ClaimedImage } from '../../src/model/attempt.ts'
+import { sharesOfAll } from '../../src/model/fairness.ts'
 import type { Decision } from '../../src/model/known.ts'
 import { bind, number, sql, statement } from '../../src/ledger/statement.ts'
 import { newId } from '../../src/model/uuid.ts'
@@ -96,9 +97,7 @@ describe('claims that are made at once', () => {
       now,
       leasedUntil: now + LEASE_MS,
       latestDue: now,
-      limit,
-      perHost,
-      busy: new Map(),
+      shares: sharesOfAll(2 * perHost, limit, new Map()),
     })
 
   it('never hand out an image twice, and leave none', async () => {

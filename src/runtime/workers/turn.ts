@@ -5,6 +5,8 @@ interface Turn {
   images: Copying
   /** Resolves when what goes on in the background has ended. */
   idle: () => Promise<void>
+  /** Resolves when nothing goes on any more, downloads from hosts that hang included. */
+  ended: () => Promise<void>
   /** Woken by the clock: looks for what nothing else announces. */
   isCron: boolean
 }
@@ -16,7 +18,7 @@ interface Turn {
  */
 export async function takeTurn(
   deps: Deps,
-  { images, idle, isCron }: Turn,
+  { images, idle, ended, isCron }: Turn,
   work: Readonly<Record<string, DueWork>> = WORK,
 ): Promise<number | null> {
   const left = new Map(
@@ -38,7 +40,7 @@ export async function takeTurn(
   await idle()
   // Replies and fetches bring images: what is left of their room is theirs.
   for (const [kind, most] of left) if (kind.when === 'woken' && most > 0) await attempt(kind, most)
-  await idle()
+  await ended()
   if (failures > 0) return null
   const isCutShort = [...left.values()].some((most) => most <= 0)
   return isCutShort ? deps.now() : deps.ledger.due.readNext(deps.now())
