@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import ipaddr from 'ipaddr.js'
 import { buildConnector } from 'undici'
 import { ImageFailure } from '../errors.ts'
-import { isPublicUnicast } from './address.ts'
+import { isPublicUnicast, throughNat64 } from './address.ts'
 
 /** Every address of a name. Rejects where it has none. */
 export type Resolve = (hostname: string) => Promise<readonly string[]>
@@ -63,7 +63,7 @@ export function judgedConnector(options: JudgedConnectOptions): buildConnector.c
  * world finds shut.
  */
 function isOwn(address: string, own: readonly string[]) {
-  const plain = ipaddr.parse(address).toNormalizedString()
+  const plain = ipaddr.parse(throughNat64(address)).toNormalizedString()
   return own.some((one) => ipaddr.parse(one).toNormalizedString() === plain)
 }
 
