@@ -87,6 +87,8 @@ function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
     lookup: lookupVia(resolve),
     timeout: options.connectTimeoutMs,
     autoSelectFamily: true,
+    // One connection of HTTP/2 may serve several names, and only one of them was judged.
+    allowH2: false,
     // Node's 250 ms gives up on each of a distant host's addresses but the last.
     autoSelectFamilyAttemptTimeout: 1000,
     ...(options.ca === undefined ? {} : { ca: options.ca }),

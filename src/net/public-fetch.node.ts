@@ -73,6 +73,7 @@ function agentFor({
       connectTimeoutMs,
       ...options,
     }),
+    allowH2: false,
     connections: options.connectionsPerOrigin ?? 16,
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: idleTimeoutMs,
