@@ -15,8 +15,9 @@ export interface DownloadPolicy extends UrlPolicy {
 
 /**
  * The bytes behind `url`, as they were sent. `get` must give up when its signal aborts, the body
- * included. Throws ImageFailure: every code but `store_failed`. Final are a refused URL, address or
- * redirect and a declared length over `maxBytes`. A 204 or 206 is no whole picture: `unreachable`,
+ * included. Throws ImageFailure: every code but `store_failed`. Final are a refused URL, its
+ * refused address, and a declared length over `maxBytes`; what a redirect leads to may be another
+ * thing the next time. A 204 or 206 is no whole picture: `unreachable`,
  * like every status but 200, 403, 404 and 410.
  */
 export async function download(get: Get, url: string, policy: DownloadPolicy): Promise<Download> {
@@ -64,7 +65,7 @@ function refuseAsRedirect(error: unknown): never {
 }
 
 function refusedRedirect(message: string, cause?: ImageFailure) {
-  return new ImageFailure('refused_redirect', message, { cause, final: true })
+  return new ImageFailure('refused_redirect', message, { cause })
 }
 
 async function take(response: GetResponse, maxBytes: number, signal: AbortSignal) {

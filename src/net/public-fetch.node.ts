@@ -109,11 +109,15 @@ function responseOf(
   body.on('error', () => undefined)
   return {
     status: statusCode,
-    header: (name) => [headers[name]].flat()[0],
+    header: (name) => asciiOf([headers[name]].flat()[0]),
     body: translated(body, translate),
     discard: () => body.destroy(),
   }
 }
+
+/** undici reads each byte as one character. */
+const asciiOf = (value: string | undefined) =>
+  value?.replace(/[\x80-\xff]/gu, (byte) => `%${byte.charCodeAt(0).toString(16)}`)
 
 async function* translated(body: AsyncIterable<Uint8Array>, translate: Translate) {
   try {

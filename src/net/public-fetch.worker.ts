@@ -54,7 +54,7 @@ type Translate = (error: unknown) => ImageFailure
 function responseOf({ status, headers, body }: Response, translate: Translate): GetResponse {
   return {
     status,
-    header: (name) => headers.get(name) ?? undefined,
+    header: (name) => asWritten(headers.get(name) ?? undefined),
     body: translated(body, translate),
     discard: () => {
       // A body that broke has nothing left to drop.
@@ -62,6 +62,10 @@ function responseOf({ status, headers, body }: Response, translate: Translate): 
     },
   }
 }
+
+/** workerd has read the bytes as UTF-8, and joined what stands twice. */
+const asWritten = (value: string | undefined) =>
+  value?.replace(/^(.+?)(?:, \1)+$/su, '$1').replace(/\P{ASCII}+/gu, encodeURIComponent)
 
 async function* translated(body: ReadableStream<Uint8Array> | null, translate: Translate) {
   try {
