@@ -4,8 +4,14 @@ import { isPublicUnicast } from './address.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 
+/** `manual`: the bytes come as they were sent, and are inflated by nobody but us. */
+interface PublicInit extends RequestInit {
+  cache: 'no-store'
+  encodeResponseBody: 'manual'
+}
+
 interface PublicFetchOptions {
-  fetch: (url: URL, init: RequestInit & { cache: 'no-store' }) => Promise<Response>
+  fetch: (url: URL, init: PublicInit) => Promise<Response>
   /**
    * Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is
    * private.
@@ -29,6 +35,7 @@ export function publicFetch({ fetch, allowedPrivateOrigins }: PublicFetchOptions
         headers: HEADERS,
         signal,
         cache: 'no-store',
+        encodeResponseBody: 'manual',
       })
       return responseOf(response, (error) => asFailure(error, url.host, signal))
     } catch (error) {
