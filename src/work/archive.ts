@@ -1,12 +1,8 @@
 import { ImageFailure, LedgerUnavailable } from '../errors.ts'
 import { retryDelayMs } from '../model/generation.ts'
 import type { ClaimedImage, FailedAttempt, KeptObject, Place, Sequel } from '../ledger/archive.ts'
-import { pictureBytes } from '../pictures/base64.ts'
-import { download } from '../net/download.ts'
-import { inspect } from '../pictures/inspect.ts'
+import { fetchPicture } from '../pictures/fetch-picture.ts'
 import type { Deps, PutOptions } from '../deps.ts'
-
-export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
 
 /**
  * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of
@@ -134,26 +130,14 @@ async function copyFrom(
   deps: Deps,
   { url }: Place,
 ): Promise<{ object: KeptObject; short: boolean }> {
-  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
-  const policy = {
-    maxBytes: MAX_IMAGE_BYTES,
-    timeoutMs: downloadTimeoutMs,
-    allowedPrivateOrigins,
-    imageHosts,
-    ownOrigin: new URL(publicUrl).origin,
-  }
-  const { bytes: shown, short } = await download(deps.get, url, policy)
-  const bytes = pictureBytes(url, shown)
-  const picture = inspect(bytes)
-  if (!picture)
-    throw new ImageFailure('not_an_image', 'The bytes are no PNG, JPEG, WebP, GIF or AVIF.')
+  const { bytes, picture, short } = await fetchPicture(deps, url)
   const { contentType, width, height } = picture
   const sha256 = await sha256Of(bytes)
   const objectKey = `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.${picture.extension}`
   await store(deps, objectKey, bytes, { sha256, contentType })
   return {
     object: { sha256, bytes: bytes.byteLength, contentType, width, height, objectKey },
-    short: short || !picture.whole,
+    short,
   }
 }
 

@@ -32,10 +32,10 @@ function isWhole(bytes: Uint8Array) {
     const first = bytes[at] ?? 0
     if (!isData && first === TRAILER) return true
     // One empty sub-block too many, as some encoders write: decoders skip it.
-    const isStray = !isData && first === 0
-    if (!isData && !isStray && first !== EXTENSION && first !== IMAGE) return false
-    at += isData || isStray ? 1 + first : headBytes(bytes, at)
-    isData = isStray ? false : !isData || first !== 0
+    const isSubBlock: boolean = isData || first === 0
+    if (!isSubBlock && first !== EXTENSION && first !== IMAGE) return false
+    at += isSubBlock ? 1 + first : headBytes(bytes, at)
+    isData = !isSubBlock || first !== 0
   }
   return false
 }
