@@ -113,7 +113,10 @@ export type Get = (url: URL, signal: AbortSignal) => Promise<GetResponse>
 
 export interface GetResponse {
   status: number
-  /** The first value of a header, by lower-case name. */
+  /**
+   * The first value of a header, by lower-case name; where the home cannot tell them apart, all of
+   * them with commas between. Bytes beyond ASCII come percent-encoded, as a URL has them.
+   */
   header: (name: string) => string | undefined
   body: AsyncIterable<Uint8Array>
   /** Drops the connection. To be called wherever the body is not read to its end. */

@@ -1,4 +1,5 @@
-import { archiveImage, MAX_IMAGE_BYTES } from './work/archive.ts'
+import { MAX_IMAGE_BYTES } from './pictures/fetch-picture.ts'
+import { archiveImage } from './work/archive.ts'
 import { createArchiver } from './runtime/slots.ts'
 import { createVisits } from './runtime/visits.ts'
 import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'

@@ -1,11 +1,8 @@
 import { createHash } from 'node:crypto'
-import { MAX_IMAGE_BYTES } from '../work/archive.ts'
-import type { Config } from '../config.ts'
 import { ImageFailure } from '../errors.ts'
 import type { AuditReads, NamedObject, ShowingImage } from '../ledger/audit.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { pictureBytes } from '../pictures/base64.ts'
-import { download } from '../net/download.ts'
+import { type DownloadConfig, fetchPicture } from '../pictures/fetch-picture.ts'
 import { redactUrl } from '../model/shown-url.ts'
 import { inParallel } from './parallel.ts'
 import type { Get } from '../deps.ts'
@@ -45,7 +42,7 @@ export interface Verifying extends StoreReader {
   ledger: Ledger
   audit: AuditReads
   get: Get
-  config: Pick<Config, 'allowedPrivateOrigins' | 'imageHosts' | 'publicUrl' | 'downloadTimeoutMs'>
+  config: DownloadConfig
   repair: boolean
   found: (finding: Finding) => void
   progress: (what: string, done: number, of: number | null) => void
@@ -188,18 +185,8 @@ async function copyFrom(
   { key, sha256 }: NamedObject,
   showing: ShowingImage[],
 ) {
-  const { allowedPrivateOrigins, imageHosts, publicUrl, downloadTimeoutMs } = world.config
-  const ownOrigin = new URL(publicUrl).origin
-  const policy = {
-    maxBytes: MAX_IMAGE_BYTES,
-    timeoutMs: downloadTimeoutMs,
-    allowedPrivateOrigins,
-    imageHosts,
-    ownOrigin,
-  }
   try {
-    const { bytes: shown } = await download(world.get, url, policy)
-    const bytes = pictureBytes(url, shown)
+    const { bytes } = await fetchPicture(world, url)
     if (createHash('sha256').update(bytes).digest('hex') !== sha256) return 'it shows other bytes'
     const contentType =
       showing.find((image) => image.contentType !== null)?.contentType ?? 'application/octet-stream'

@@ -8,16 +8,28 @@ const GLOBAL_UNICAST: [ipaddr.IPv6, number] = [ipaddr.IPv6.parse('2000::'), 3]
 // secrets.
 const AZURE_WIRE_SERVER = '168.63.129.16'
 
+// What a resolver with DNS64 makes of an IPv4 address (RFC 6052, section 2.1).
+const NAT64: [ipaddr.IPv6, number] = [ipaddr.IPv6.parse('64:ff9b::'), 96]
+
 /**
  * Whether `address` is one that only the public internet answers at. It must be written plainly:
  * four decimal numbers without leading zeros, or IPv6 without a zone and without IPv4 inside it
- * (mapped, compatible, NAT64, 6to4, Teredo, ISATAP: RFC 4291, 6052, 3056, 4380, 5214). Anything
- * else, and any name, is not public. NAT64 under a prefix of the network's own, and 6rd, cannot be
- * told from ordinary addresses.
+ * (mapped, compatible, 6to4, Teredo, ISATAP: RFC 4291, 3056, 4380, 5214), but for NAT64, which is
+ * judged by what it leads to. Anything else, and any name, is not public. NAT64 under a prefix of
+ * the network's own, and 6rd, cannot be told from ordinary addresses.
  */
 export function isPublicUnicast(address: string): boolean {
-  if (ipaddr.IPv4.isValidFourPartDecimal(address)) return isPublicIPv4(address)
-  return ipaddr.IPv6.isValid(address) && isPublicIPv6(ipaddr.IPv6.parse(address))
+  const plain = throughNat64(address)
+  if (ipaddr.IPv4.isValidFourPartDecimal(plain)) return isPublicIPv4(plain)
+  return ipaddr.IPv6.isValid(plain) && isPublicIPv6(ipaddr.IPv6.parse(plain))
+}
+
+/** The IPv4 address that a NAT64 gateway connects to for this one; any other text as it is. */
+export function throughNat64(address: string): string {
+  if (!ipaddr.IPv6.isValid(address)) return address
+  const ipv6 = ipaddr.IPv6.parse(address)
+  if (ipv6.zoneId !== undefined || !ipv6.match(NAT64)) return address
+  return new ipaddr.IPv4(ipv6.toByteArray().slice(-4)).toString()
 }
 
 function isPublicIPv4(address: string) {

@@ -5,6 +5,7 @@ import { readBody, type Download } from './read-body.ts'
 
 const MAX_REDIRECTS = 3
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
+const WHOLE = new Set([200, 201, 203])
 const ABSENT = new Set([403, 404, 410])
 
 export interface DownloadPolicy extends UrlPolicy {
@@ -15,9 +16,9 @@ export interface DownloadPolicy extends UrlPolicy {
 
 /**
  * The bytes behind `url`, as they were sent. `get` must give up when its signal aborts, the body
- * included. Throws ImageFailure: every code but `store_failed`. Final are a refused URL, address or
- * redirect and a declared length over `maxBytes`. A 204 or 206 is no whole picture: `unreachable`,
- * like every status but 200, 403, 404 and 410.
+ * included. Throws ImageFailure: every code but `store_failed`. Final are a refused URL, its
+ * refused address, and a declared length over `maxBytes`; what a redirect leads to may be another
+ * thing the next time.
  */
 export async function download(get: Get, url: string, policy: DownloadPolicy): Promise<Download> {
   const limit = new AbortController()
@@ -64,26 +65,34 @@ function refuseAsRedirect(error: unknown): never {
 }
 
 function refusedRedirect(message: string, cause?: ImageFailure) {
-  return new ImageFailure('refused_redirect', message, { cause, final: true })
+  return new ImageFailure('refused_redirect', message, { cause })
 }
 
 async function take(response: GetResponse, maxBytes: number, signal: AbortSignal) {
   try {
-    judgeHead(response)
+    judgeStatus(response)
     return await readBody(response, maxBytes, signal)
   } finally {
     response.discard()
   }
 }
 
-function judgeHead(response: GetResponse) {
+function judgeStatus(response: GetResponse) {
   if (ABSENT.has(response.status))
     throw new ImageFailure('not_found', `The host answered ${response.status}.`)
-  if (response.status !== 200)
+  if (!WHOLE.has(response.status) && !isWholeRange(response))
     throw new ImageFailure('unreachable', `The host answered ${response.status}.`)
-  const encoding = response.header('content-encoding')?.trim().toLowerCase() ?? ''
-  // We asked for identity. Inflating would let a few kilobytes become gigabytes, and store what was
-  // not sent.
-  if (encoding !== '' && encoding !== 'identity')
-    throw new ImageFailure('not_an_image', 'The body is encoded.')
+}
+
+/**
+ * A 206 that nobody asked for, of everything from the first byte to the last (RFC 9110, section
+ * 14.4). Where it does not say how much everything is, the picture tells.
+ */
+function isWholeRange({ status, header }: GetResponse) {
+  const range = /^bytes\s+0-(\d{1,15})\/(\d{1,15}|\*)$/iu.exec(
+    header('content-range')?.trim() ?? '',
+  )
+  if (status !== 206 || range === null) return false
+  const [, last, all] = range
+  return all === '*' || Number(last) + 1 === Number(all)
 }

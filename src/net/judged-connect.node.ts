@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import ipaddr from 'ipaddr.js'
 import { buildConnector } from 'undici'
 import { ImageFailure } from '../errors.ts'
-import { isPublicUnicast } from './address.ts'
+import { isPublicUnicast, throughNat64 } from './address.ts'
 
 /** Every address of a name. Rejects where it has none. */
 export type Resolve = (hostname: string) => Promise<readonly string[]>
@@ -63,7 +63,7 @@ export function judgedConnector(options: JudgedConnectOptions): buildConnector.c
  * world finds shut.
  */
 function isOwn(address: string, own: readonly string[]) {
-  const plain = ipaddr.parse(address).toNormalizedString()
+  const plain = ipaddr.parse(throughNat64(address)).toNormalizedString()
   return own.some((one) => ipaddr.parse(one).toNormalizedString() === plain)
 }
 
@@ -86,9 +86,9 @@ function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
   return buildConnector({
     lookup: lookupVia(resolve),
     timeout: options.connectTimeoutMs,
-    // A connection of HTTP/2 may serve other names of its certificate, which nobody judged.
-    allowH2: false,
     autoSelectFamily: true,
+    // One connection of HTTP/2 may serve several names, and only one of them was judged.
+    allowH2: false,
     // Node's 250 ms gives up on each of a distant host's addresses but the last.
     autoSelectFamilyAttemptTimeout: 1000,
     ...(options.ca === undefined ? {} : { ca: options.ca }),

@@ -7,6 +7,7 @@ import {
   resolveBySystem,
   type Resolve,
 } from './judged-connect.node.ts'
+import { tellingLengthOnce } from './one-length.node.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 const MAX_HEADER_BYTES = 16 * 1024
@@ -39,6 +40,13 @@ export interface PublicGetOptions {
   ca?: string
 }
 
+/** What undici makes of a length that is told twice, in two lines or in one. */
+const TWO_LENGTHS = new Set([
+  'HPE_UNEXPECTED_CONTENT_LENGTH',
+  'HPE_INVALID_CONTENT_LENGTH',
+  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+])
+
 type Translate = (error: unknown) => ImageFailure
 
 /**
@@ -47,32 +55,47 @@ type Translate = (error: unknown) => ImageFailure
  * inflates; a connection is kept for its origin only.
  */
 export function publicGet(options: PublicGetOptions): Get & { close: () => Promise<void> } {
-  const agent = agentFor(options)
+  const [agent, patient] = [agentFor(options), patientAgentFor(options)]
+  const ask = (dispatcher: Dispatcher, url: URL, signal: AbortSignal) =>
+    orAborted(request(url, { dispatcher, signal, headers: HEADERS }), signal)
   const get: Get = async (url, signal) => {
-    const answer = request(url, { dispatcher: agent, signal, headers: HEADERS })
     try {
-      return responseOf(await orAborted(answer, signal), (error) =>
-        asFailure(error, url.host, signal),
-      )
+      const answer = await ask(agent, url, signal).catch((error: unknown) => {
+        if (TWO_LENGTHS.has(codeOf(error))) return ask(patient, url, signal)
+        throw error
+      })
+      return responseOf(answer, (error) => asFailure(error, url.host, signal))
     } catch (error) {
       throw asFailure(error, url.host, signal)
     }
   }
-  return Object.assign(get, { close: () => agent.destroy() })
+  return Object.assign(get, {
+    close: async () => {
+      await Promise.all([agent.destroy(), patient.destroy()])
+    },
+  })
 }
 
-function agentFor({
-  idleTimeoutMs = 30_000,
-  connectTimeoutMs = 10_000,
-  ...options
-}: PublicGetOptions) {
+function connectorFor({ connectTimeoutMs = 10_000, ...options }: PublicGetOptions) {
+  return judgedConnector({
+    resolve: resolveBySystem,
+    ownAddresses: addressesOfSystem,
+    connectTimeoutMs,
+    ...options,
+  })
+}
+
+/** For the answers that undici's parser refuses for their two lengths, one a connection. */
+const patientAgentFor = (options: PublicGetOptions) =>
+  agentFor(options, {
+    connect: tellingLengthOnce(connectorFor(options), MAX_HEADER_BYTES),
+    pipelining: 0,
+  })
+
+function agentFor(options: PublicGetOptions, more: Agent.Options = {}) {
+  const { idleTimeoutMs = 30_000 } = options
   return new Agent({
-    connect: judgedConnector({
-      resolve: resolveBySystem,
-      ownAddresses: addressesOfSystem,
-      connectTimeoutMs,
-      ...options,
-    }),
+    connect: connectorFor(options),
     allowH2: false,
     connections: options.connectionsPerOrigin ?? 16,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -80,6 +103,7 @@ function agentFor({
     bodyTimeout: idleTimeoutMs,
     // undici's ten minutes would let every host of a hostile list hold a connection for that long.
     keepAliveMaxTimeout: idleTimeoutMs,
+    ...more,
   })
 }
 
@@ -109,11 +133,15 @@ function responseOf(
   body.on('error', () => undefined)
   return {
     status: statusCode,
-    header: (name) => [headers[name]].flat()[0],
+    header: (name) => asciiOf([headers[name]].flat()[0]),
     body: translated(body, translate),
     discard: () => body.destroy(),
   }
 }
+
+/** undici reads each byte as one character. */
+const asciiOf = (value: string | undefined) =>
+  value?.replace(/[\x80-\xff]/gu, (byte) => `%${byte.charCodeAt(0).toString(16)}`)
 
 async function* translated(body: AsyncIterable<Uint8Array>, translate: Translate) {
   try {
@@ -125,9 +153,11 @@ async function* translated(body: AsyncIterable<Uint8Array>, translate: Translate
 
 function asFailure(cause: unknown, host: string, signal: AbortSignal) {
   if (cause instanceof ImageFailure) return cause
-  const { code, name } = cause as NodeJS.ErrnoException
-  if (signal.aborted || TIMEOUTS.has(code ?? '')) {
+  if (signal.aborted || TIMEOUTS.has(codeOf(cause))) {
     return new ImageFailure('timeout', `${host} did not answer in time.`, { cause })
   }
-  return new ImageFailure('unreachable', `${host} cannot be reached: ${code ?? name}.`, { cause })
+  const why = codeOf(cause) || (cause as Error).name
+  return new ImageFailure('unreachable', `${host} cannot be reached: ${why}.`, { cause })
 }
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? ''

@@ -4,8 +4,14 @@ import { isPublicUnicast } from './address.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 
+/** `manual`: the bytes come as they were sent, and are inflated by nobody but us. */
+interface PublicInit extends RequestInit {
+  cache: 'no-store'
+  encodeResponseBody: 'manual'
+}
+
 interface PublicFetchOptions {
-  fetch: (url: URL, init: RequestInit & { cache: 'no-store' }) => Promise<Response>
+  fetch: (url: URL, init: PublicInit) => Promise<Response>
   /**
    * Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is
    * private.
@@ -29,6 +35,7 @@ export function publicFetch({ fetch, allowedPrivateOrigins }: PublicFetchOptions
         headers: HEADERS,
         signal,
         cache: 'no-store',
+        encodeResponseBody: 'manual',
       })
       return responseOf(response, (error) => asFailure(error, url.host, signal))
     } catch (error) {
@@ -54,7 +61,7 @@ type Translate = (error: unknown) => ImageFailure
 function responseOf({ status, headers, body }: Response, translate: Translate): GetResponse {
   return {
     status,
-    header: (name) => headers.get(name) ?? undefined,
+    header: (name) => asWritten(headers.get(name) ?? undefined),
     body: translated(body, translate),
     discard: () => {
       // A body that broke has nothing left to drop.
@@ -62,6 +69,10 @@ function responseOf({ status, headers, body }: Response, translate: Translate): 
     },
   }
 }
+
+/** workerd has read the bytes as UTF-8, and joined what stands twice. */
+const asWritten = (value: string | undefined) =>
+  value?.replace(/^(.+?)(?:, \1)+$/su, '$1').replace(/\P{ASCII}+/gu, encodeURIComponent)
 
 async function* translated(body: ReadableStream<Uint8Array> | null, translate: Translate) {
   try {

@@ -7,6 +7,8 @@ export interface Download {
   bytes: Uint8Array
   /** Fewer bytes than were declared, or the connection broke after some had come. */
   short: boolean
+  /** What the host says that it did to the bytes; empty where it says nothing. */
+  encoding: string
 }
 
 /**
@@ -27,27 +29,51 @@ export async function readBody(
       { final: true },
     )
   }
-  const body = new BoundedBytes(declared ?? UNDECLARED_CAPACITY, maxBytes)
-  const broken = await fill(body, response.body, signal)
-  if (body.length === 0) throw new ImageFailure('not_an_image', 'The body is empty.')
-  return { bytes: body.bytes(), short: broken || body.length < (declared ?? 0) }
-}
-
-function declaredLength(response: GetResponse) {
-  const value = response.header('content-length')?.trim() ?? ''
-  return /^\d{1,15}$/.test(value) ? Number(value) : undefined
-}
-
-/** Whether the body broke off. */
-async function fill(into: BoundedBytes, body: AsyncIterable<Uint8Array>, signal: AbortSignal) {
-  try {
-    for await (const chunk of body) into.add(chunk)
-    return false
-  } catch (error) {
-    const isOurs = signal.aborted || (error instanceof ImageFailure && error.code === 'too_large')
-    if (isOurs || into.length === 0) throw error
-    return true
+  const { bytes, broken } = await collect(
+    response.body,
+    { capacity: declared ?? UNDECLARED_CAPACITY, maxBytes },
+    signal,
+  )
+  if (bytes.byteLength === 0) throw new ImageFailure('not_an_image', 'The body is empty.')
+  return {
+    bytes,
+    short: broken || bytes.byteLength < (declared ?? 0),
+    encoding: response.header('content-encoding') ?? '',
   }
+}
+
+/** Told twice, and twice the same, it is told (RFC 9110, section 8.6). */
+function declaredLength(response: GetResponse) {
+  const values =
+    response
+      .header('content-length')
+      ?.split(',')
+      .map((one) => one.trim()) ?? []
+  const [first = '', ...others] = values
+  if (!others.every((one) => one === first))
+    throw new ImageFailure('unreachable', 'The host declares two lengths.')
+  return /^\d{1,15}$/.test(first) ? Number(first) : undefined
+}
+
+/**
+ * What comes of `parts`, and whether they broke off. Throws ImageFailure `too_large`, and what broke
+ * them before the first byte or by `signal`.
+ */
+export async function collect(
+  parts: AsyncIterable<Uint8Array>,
+  { capacity = UNDECLARED_CAPACITY, maxBytes }: { capacity?: number; maxBytes: number },
+  signal?: AbortSignal,
+) {
+  const body = new BoundedBytes(capacity, maxBytes)
+  let broken = false
+  try {
+    for await (const part of parts) body.add(part)
+  } catch (error) {
+    const isOurs = signal?.aborted || (error instanceof ImageFailure && error.code === 'too_large')
+    if (isOurs || body.length === 0) throw error
+    broken = true
+  }
+  return { bytes: body.bytes(), broken }
 }
 
 /**

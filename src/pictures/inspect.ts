@@ -22,15 +22,22 @@ export interface Picture {
   whole: boolean
 }
 
+const formatOf = (bytes: Uint8Array) => {
+  const head = bytes.subarray(0, HEAD_BYTES)
+  return FORMATS.find((each) => each.matches(head))
+}
+
+/** Whether they are a picture by their first bytes. Never throws. */
+export const isPicture = (bytes: Uint8Array) => formatOf(bytes) !== undefined
+
 /**
  * What the bytes are by their first bytes alone; null for everything that is not PNG, JPEG, WebP,
  * GIF or AVIF. Never throws.
  */
 export function inspect(bytes: Uint8Array): Picture | null {
-  const head = bytes.subarray(0, HEAD_BYTES)
-  const format = FORMATS.find((each) => each.matches(head))
+  const format = formatOf(bytes)
   if (format === undefined) return null
-  const size = format.size(head)
+  const size = format.size(bytes.subarray(0, HEAD_BYTES))
   return {
     contentType: format.contentType,
     extension: format.extension,

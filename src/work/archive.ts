@@ -9,12 +9,8 @@ import {
   type Sequel,
 } from '../model/attempt.ts'
 import { type HostAnswer, type Shares, sharesOfAll } from '../model/fairness.ts'
-import { pictureBytes } from '../pictures/base64.ts'
-import { download } from '../net/download.ts'
-import { inspect } from '../pictures/inspect.ts'
+import { fetchPicture } from '../pictures/fetch-picture.ts'
 import type { Deps, Get, PutOptions } from '../deps.ts'
-
-export const MAX_IMAGE_BYTES = 25 * 1024 * 1024
 
 /**
  * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of
@@ -136,38 +132,26 @@ async function copyFrom(
   { url }: Place,
   slot: Slot,
 ): Promise<{ object: KeptObject; short: boolean }> {
-  const { bytes: shown, short } = await downloadIn(slot, deps, url)
-  const bytes = pictureBytes(url, shown)
-  const picture = inspect(bytes)
-  if (!picture)
-    throw new ImageFailure('not_an_image', 'The bytes are no PNG, JPEG, WebP, GIF or AVIF.')
+  const { bytes, picture, short } = await fetchIn(slot, deps, url)
   const { contentType, width, height } = picture
   const sha256 = await sha256Of(bytes)
   const objectKey = `sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}.${picture.extension}`
   await store(deps, objectKey, bytes, { sha256, contentType })
   return {
     object: { sha256, bytes: bytes.byteLength, contentType, width, height, objectKey },
-    short: short || !picture.whole,
+    short,
   }
 }
 
 /** The slot is wanted for somebody else: nothing is said of the image. */
 class GaveWay extends Error {}
 
-async function downloadIn(slot: Slot, deps: Deps, url: string) {
-  const { allowedPrivateOrigins, imageHosts, downloadTimeoutMs, publicUrl } = deps.config
-  const policy = {
-    maxBytes: MAX_IMAGE_BYTES,
-    timeoutMs: downloadTimeoutMs,
-    allowedPrivateOrigins,
-    imageHosts,
-    ownOrigin: new URL(publicUrl).origin,
-  }
+async function fetchIn(slot: Slot, deps: Deps, url: string) {
   const get: Get = (hop, signal) => deps.get(hop, AbortSignal.any([signal, slot.signal]))
   try {
-    const loaded = await download(get, url, policy)
-    slot.heard(loaded.short ? 'refusal' : 'bytes')
-    return loaded
+    const fetched = await fetchPicture({ get, config: deps.config }, url)
+    slot.heard(fetched.short ? 'refusal' : 'bytes')
+    return fetched
   } catch (error) {
     if (slot.signal.aborted) throw new GaveWay()
     slot.heard(error instanceof ImageFailure && error.code === 'timeout' ? 'silence' : 'refusal')

@@ -20,6 +20,9 @@ describe('publicGet, by name', () => {
     ["Azure's wire server", ['168.63.129.16']],
     ['carrier-grade NAT', ['100.100.100.200']],
     ['loopback behind NAT64', ['64:ff9b::7f00:1']],
+    ['a private address behind NAT64 beside a public one', ['93.184.216.34', '64:ff9b::a00:1']],
+    ['a public address behind the NAT64 of a network of its own', ['64:ff9b:1::5db8:d822']],
+    ['a public address, IPv4-mapped', ['93.184.216.34', '::ffff:5db8:d822']],
     ['loopback behind 6to4', ['2002:7f00:1::1']],
     ['an address with a zone', ['fe80::1%lo']],
     ['loopback in hexadecimal', ['0x7f.0.0.1']],
@@ -33,6 +36,18 @@ describe('publicGet, by name', () => {
     const failure = get({ addresses })(new URL(`http://pictures.test:${victim.port}/`), never)
     await expect(failure).rejects.toMatchObject(REFUSED)
     expect(victim.connections()).toBe(0)
+  })
+
+  it.each([
+    ['beside it', ['64:ff9b::5db8:d822', '93.184.216.34']],
+    ['alone', ['64:ff9b::5db8:d822']],
+  ])('reaches a public IPv4 host by NAT64, named %s', async (_, addresses) => {
+    const server = await serve(hello)
+    const dialled = publicWorld({ '64:ff9b::5db8:d822': server.port })
+    expect(await text(await get({ addresses })(new URL('http://pictures.test/'), never))).toBe(
+      'hello',
+    )
+    expect(dialled).toEqual(['64:ff9b::5db8:d822'])
   })
 
   it("refuses localhost by the system's own resolver", async () => {
@@ -140,6 +155,7 @@ describe('publicGet, at the addresses of this machine', () => {
   it.each([
     ['its public address', '93.184.216.34', '93.184.216.34'],
     ['its public address, IPv6', '2606:4700::1111', '[2606:4700:0:0:0:0:0:1111]'],
+    ['its public address through NAT64', '93.184.216.34', '[64:ff9b::5db8:d822]'],
   ])('refuses %s, by name and literally', async (_, own, literal) => {
     const server = await serve(hello)
     const dialled = publicWorld({ [own]: server.port })

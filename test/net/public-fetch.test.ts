@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { bytes, get, never, text } from '../support/net/getting.ts'
-import { serve, serveRaw } from '../support/net/loopback.ts'
+import { bytes, get, never, REFUSED, text } from '../support/net/getting.ts'
+import { serve, servePieces, serveRaw } from '../support/net/loopback.ts'
+import { publicWorld } from '../support/net/public-world.ts'
 
 describe('publicGet, the exchange', () => {
   it('sends nothing that identifies us', async () => {
@@ -29,6 +30,65 @@ describe('publicGet, the exchange', () => {
     const response = await get({ allow: [origin] })(new URL(origin), never)
     expect([response.status, response.header('location')]).toEqual([302, '/elsewhere'])
     expect(await bytes(response)).toEqual(zipped)
+  })
+
+  it.each([
+    ['in two lines', 'Content-Length: 5\r\nContent-Length: 5'],
+    ['in two lines with others between', 'content-length: 5\r\nX-A: b\r\nCONTENT-LENGTH:5 '],
+    ['in one line', 'Content-Length: 5, 5'],
+    ['in three lines and one', 'Content-Length: 5,5\r\nContent-Length: 5\r\nContent-Length: 5'],
+  ])('takes a length that is told twice, %s', async (_, lengths) => {
+    const { origin } = await serveRaw(`HTTP/1.1 200 OK\r\nX-B: c\r\n${lengths}\r\n\r\nhello`)
+    const reach = get({ allow: [origin] })
+    for (let i = 0; i < 2; i++) {
+      const response = await reach(new URL(origin), never)
+      expect([response.header('x-b'), response.header('content-length')]).toEqual(['c', '5'])
+      expect(await text(response)).toBe('hello')
+    }
+  })
+
+  it('takes a length that is told twice in heads and bodies that come in pieces', async () => {
+    const large = 'picture'.repeat(300_000)
+    const answer = `HTTP/1.1 200 OK\r\nContent-Length: ${large.length}\r\nContent-Length: ${large.length}\r\n\r\n${large}`
+    const pieces = [...answer.slice(0, 90), answer.slice(90)]
+    const { origin } = await servePieces(pieces)
+    expect(await text(await get({ allow: [origin] })(new URL(origin), never))).toBe(large)
+  })
+
+  it.each([
+    ['ends early', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 9\r\n\r\nhell', true],
+    [
+      'stands still',
+      'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 9\r\n\r\nhell',
+      false,
+    ],
+    ['stands still in its head', 'HTTP/1.1 200 OK\r\nContent-Length: 9, 9\r\nX-A', false],
+  ])(
+    'does not wait for a body whose length is told twice and that %s',
+    async (_, answer, close) => {
+      const { origin } = await serveRaw(answer, { close })
+      const reading = get({ allow: [origin], idleTimeoutMs: 100 })(new URL(origin), never).then(
+        bytes,
+      )
+      await expect(reading).rejects.toMatchObject({ code: close ? 'unreachable' : 'timeout' })
+    },
+  )
+
+  it('judges the address again before it asks once more for a length told twice', async () => {
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello'
+    const server = await serveRaw(answer)
+    const dialled = publicWorld({ '93.184.216.34': server.port, '127.0.0.1': server.port })
+    const answers = [['93.184.216.34'], ['127.0.0.1']]
+    const reach = get({ resolve: () => Promise.resolve(answers.shift() ?? []) })
+    await expect(reach(new URL('http://pictures.test/'), never)).rejects.toMatchObject(REFUSED)
+    expect(dialled).toEqual(['93.184.216.34'])
+  })
+
+  it('percent-encodes the bytes of a header beyond ASCII', async () => {
+    const head = Buffer.from('HTTP/1.1 200 OK\r\nX-A: a€\xe4%C3\r\nContent-Length: 0\r\n\r\n')
+    const { origin } = await serveRaw(head)
+    const response = await get({ allow: [origin] })(new URL(origin), never)
+    expect(response.header('x-a')).toBe('a%e2%82%ac%c3%a4%C3')
   })
 
   it('gives the first of repeated headers', async () => {
@@ -76,6 +136,17 @@ describe('publicGet, the exchange', () => {
       'HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n'.repeat(100_000),
     ],
     ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nhello'],
+    ['two lengths in one line', 'HTTP/1.1 200 OK\r\nContent-Length: 5, 4\r\n\r\nhello'],
+    ['a length and nothing', 'HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\nhello'],
+    ['a length twice below zero', 'HTTP/1.1 200 OK\r\nContent-Length: -5, -5\r\n\r\nhello'],
+    [
+      'a length twice beside chunks',
+      'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+    ],
+    [
+      'a length twice and a head without an end',
+      `HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n${'a'.repeat(20_000)}`,
+    ],
     ['a length below zero', 'HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello'],
     [
       'a length beyond all numbers',

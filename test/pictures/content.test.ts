@@ -1,10 +1,10 @@
-import { deflateSync } from 'node:zlib'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { keys, offered } from '../support/archiving.ts'
 import { picture } from '../support/process/picture.ts'
-import { happened, LINK, shown, type World, world } from '../support/world.ts'
+import { happened, LINK, sha256, shown, type World, world } from '../support/world.ts'
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1')
 
@@ -132,6 +132,56 @@ describe('An image host that sends what is more than a picture', () => {
       })
       expect(Buffer.from(await response.arrayBuffer())).toEqual(Buffer.from(bytes))
     }
+  })
+})
+
+describe('An image host that calls its bytes by another name', () => {
+  const PNG = new Uint8Array(picture(1))
+
+  it.each<[string, Uint8Array, Record<string, string>]>([
+    ['a picture called aws-chunked', PNG, { 'content-encoding': 'aws-chunked' }],
+    ['a picture called gzip', PNG, { 'content-encoding': 'gzip' }],
+    ['gzip although nobody asked for it', gzipSync(PNG), { 'content-encoding': 'gzip' }],
+    ['gzip that is called nothing', gzipSync(PNG), {}],
+    ['deflate', deflateSync(PNG), { 'content-encoding': 'deflate' }],
+    ['br', brotliCompressSync(PNG), { 'content-encoding': 'br', 'content-type': 'text/html' }],
+  ])('has the picture in %s archived, and nothing else', async (_, bytes, headers) => {
+    const here = world()
+    here.cdn.pages.set(LINK, { status: 200, bytes, headers })
+    const id = await offered(here, { output: [LINK] })
+    await archiveDue(here.deps, 10)
+
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', sha256: sha256(PNG), bytes: PNG.length, suspect: null, attempts: 1 },
+    ])
+    const served = await here.call(`/v1/generations/${id}/images/0`)
+    expect(new Uint8Array(await served.arrayBuffer())).toEqual(PNG)
+  })
+
+  it('has base64 in JSON archived that a proxy compressed', async () => {
+    const here = world()
+    const link = `${LINK}.base64`
+    const json = JSON.stringify({ image: `data:image/png;base64,${picture(1).toString('base64')}` })
+    const headers = { 'content-encoding': 'br', 'content-type': 'application/json' }
+    here.cdn.pages.set(link, { status: 200, bytes: brotliCompressSync(json), headers })
+    const id = await offered(here, { output: [link] })
+    await archiveDue(here.deps, 10)
+
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'archived', sha256: sha256(PNG), suspect: null },
+    ])
+  })
+
+  it('is tried again where what it sends inflates beyond all bounds', async () => {
+    const here = world()
+    const bomb = gzipSync(Buffer.concat([PNG, Buffer.alloc(26 * 1024 * 1024)]))
+    here.cdn.pages.set(LINK, { status: 200, bytes: bomb })
+    const id = await offered(here, { output: [LINK] })
+    await archiveDue(here.deps, 10)
+
+    expect(await happened(here, id, 'attempt')).toMatchObject([{ code: 'too_large' }])
+    expect((await shown(here, id)).images).toMatchObject([{ status: 'pending' }])
+    expect(await keys(here)).toEqual([])
   })
 })
 

@@ -141,13 +141,94 @@ describe('inspect, on pictures cut short', () => {
     }
   })
 
-  it.each(['png', 'jpeg', 'webp', 'gif'] as const)(
-    'lets other bytes follow a whole %s',
-    (format) => {
-      const followed = Buffer.concat([pictures[format], Buffer.from('\r\n<!-- served in 3 ms -->')])
-      expect(inspect(followed)).toMatchObject({ whole: true })
-    },
-  )
+  describe.each(FORMATS)('lets bytes follow a whole %s', (format) => {
+    it.each([
+      ['a line end', Buffer.from('\n')],
+      ['a comment', Buffer.from('\r\n<!-- served in 3 ms -->')],
+      ['200 KiB of zeros', Buffer.alloc(200 * 1024)],
+      ['200 KiB of 0xff', Buffer.alloc(200 * 1024, 0xff)],
+      ['200 KiB of a video', Buffer.alloc(200 * 1024, '\x00\x00\x00\x18ftypmp42 frames')],
+      ['200 KiB of text', Buffer.alloc(200 * 1024, 'served by a host that likes to talk. ')],
+    ])('%s', (_, tail) => {
+      expect(inspect(Buffer.concat([pictures[format], tail]))).toMatchObject({ whole: true })
+    })
+  })
+
+  it('lets a whole JPEG be followed by one that is cut, as a phone does with its videos', () => {
+    const second = Buffer.concat(Array<Buffer>(50).fill(pictures.jpeg.subarray(0, -2)))
+    expect(inspect(Buffer.concat([pictures.jpeg, second]))).toMatchObject({ whole: true })
+  })
+
+  it('walks every scan of a progressive JPEG to its end', async () => {
+    const progressive = await noise().jpeg({ progressive: true }).toBuffer()
+    const tail = Buffer.alloc(200 * 1024, 'x')
+    expect(inspect(Buffer.concat([progressive, tail]))).toMatchObject({ whole: true })
+    for (const cut of [2, 40, progressive.length >> 1]) {
+      const rest = Buffer.concat([progressive.subarray(0, -cut), tail])
+      expect([cut, inspect(rest)?.whole]).toEqual([cut, false])
+    }
+  })
+
+  it('skips bytes that belong nowhere between the segments of a JPEG', () => {
+    const stray = Buffer.from([0x00, 0x11, 0xff, 0x00, 0x22])
+    const [soi, rest] = [pictures.jpeg.subarray(0, 2), pictures.jpeg.subarray(2)]
+    const first = 2 + rest.readUInt16BE(2)
+    const odd = Buffer.concat([soi, rest.subarray(0, first), stray, rest.subarray(first)])
+    expect(inspect(odd)).toMatchObject({ width: WIDTH, height: HEIGHT, whole: true })
+  })
+
+  it('counts no chunk of a PNG that is written in many', () => {
+    const end = pictures.png.length - 12
+    const chunk = Buffer.concat([
+      Buffer.from([0, 0, 0, 4]),
+      Buffer.from('tEXta\x00bccrc4', 'latin1'),
+    ])
+    const file = Buffer.concat([
+      pictures.png.subarray(0, end),
+      ...Array<Buffer>(100_000).fill(chunk),
+      pictures.png.subarray(end),
+    ])
+    expect(inspect(file)).toMatchObject({ whole: true })
+    expect(inspect(file.subarray(0, -12))).toMatchObject({ whole: false })
+  })
+
+  it('counts no sub-block of a GIF that does not compress', () => {
+    const block = Buffer.concat([Buffer.from([126]), Buffer.alloc(126, 0x3b)])
+    const comment = Buffer.concat([
+      Buffer.from([0x21, 0xfe]),
+      ...Array<Buffer>(200_000).fill(block),
+      Buffer.from([0]),
+    ])
+    const file = Buffer.concat([pictures.gif.subarray(0, -1), comment, Buffer.from([0x3b])])
+    expect(inspect(file)).toMatchObject({ whole: true })
+    expect(inspect(file.subarray(0, -1))).toMatchObject({ whole: false })
+  })
+
+  it('skips the empty sub-block that some GIFs have too many', () => {
+    const odd = Buffer.concat([pictures.gif.subarray(0, -1), Buffer.from([0, 0, 0x3b])])
+    expect(inspect(odd)).toMatchObject({ whole: true })
+    expect(inspect(odd.subarray(0, -1))).toMatchObject({ whole: false })
+  })
+
+  it.each([
+    ['ends in its media', ['meta', 'mdat'], true],
+    ['has its media first', ['mdat', 'meta'], true],
+    ['is a sequence', ['meta', 'moov', 'mdat'], true],
+    ['has no media', ['meta', 'free'], false],
+    ['has nothing that describes its media', ['mdat'], false],
+  ])('calls an AVIF that %s by its boxes: %j', (_, types, whole) => {
+    const file = Buffer.concat([
+      box('ftyp', 'avif', Buffer.alloc(4)),
+      ...types.map((type) => box(type, Buffer.alloc(100))),
+    ])
+    const lengthOfLast = 108
+    expect(inspect(file)).toMatchObject({ whole })
+    expect(inspect(Buffer.concat([file, Buffer.from('\r\n<!-- tail -->')]))).toMatchObject({
+      whole,
+    })
+    for (let cut = 1; cut < lengthOfLast; cut++)
+      expect([cut, inspect(file.subarray(0, -cut))?.whole]).toEqual([cut, false])
+  })
 })
 
 describe('inspect, on what is no picture', () => {

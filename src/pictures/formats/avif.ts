@@ -2,6 +2,10 @@ import { hasText, viewOf, type Format, type Size } from './format.ts'
 
 const MAX_BOXES = 1000
 const BRANDS = ['avif', 'avis']
+const TOP_LEVEL = new Set([
+  ...['ftyp', 'styp', 'meta', 'moov', 'mdat', 'moof', 'mfra', 'sidx', 'ssix'],
+  ...['idat', 'uuid', 'free', 'skip', 'pdin', 'prft', 'emsg', 'otyp'],
+])
 
 interface Box {
   type: string
@@ -47,15 +51,18 @@ function size(head: Uint8Array) {
   return largest
 }
 
-/** Every top-level box lies inside the bytes, and the media is among them. */
+/**
+ * The media and what describes it lie inside the bytes, and so does every other box of the format
+ * behind them. What follows and is no such box was appended, and is not asked about.
+ */
 function isWhole(bytes: Uint8Array) {
-  let reached = 0
-  let hasMedia = false
+  const found = new Set<string>()
   for (const { type, end } of boxes(bytes, 0, bytes.byteLength)) {
-    reached = end
-    hasMedia ||= type === 'mdat'
+    if (end > bytes.byteLength && TOP_LEVEL.has(type)) return false
+    if (end > bytes.byteLength) break
+    found.add(type)
   }
-  return hasMedia && reached === bytes.byteLength
+  return found.has('mdat') && (found.has('meta') || found.has('moov'))
 }
 
 function find(bytes: Uint8Array, path: string[]): Box | undefined {

@@ -1,7 +1,7 @@
 import { hasText, viewOf, type Format } from './format.ts'
 
-// 25 MiB in full sub-blocks are about 103,000.
-const MAX_BLOCKS = 120_000
+// 25 MiB in full sub-blocks are about 103,000; encoders that do not compress write half of that.
+const MAX_BLOCKS = 300_000
 const EXTENSION = 0x21
 const IMAGE = 0x2c
 const TRAILER = 0x3b
@@ -31,9 +31,11 @@ function isWhole(bytes: Uint8Array) {
   for (let i = 0; i < MAX_BLOCKS && at < bytes.byteLength; i++) {
     const first = bytes[at] ?? 0
     if (!isData && first === TRAILER) return true
-    if (!isData && first !== EXTENSION && first !== IMAGE) return false
-    at += isData ? 1 + first : headBytes(bytes, at)
-    isData = !isData || first !== 0
+    // One empty sub-block too many, as some encoders write: decoders skip it.
+    const isSubBlock: boolean = isData || first === 0
+    if (!isSubBlock && first !== EXTENSION && first !== IMAGE) return false
+    at += isSubBlock ? 1 + first : headBytes(bytes, at)
+    isData = !isSubBlock || first !== 0
   }
   return false
 }

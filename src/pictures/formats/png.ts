@@ -2,8 +2,8 @@ import { hasText, viewOf, type Format } from './format.ts'
 
 const SIGNATURE = '\x89PNG\r\n\x1a\n'
 const IEND = 0x49454e44
-// libpng writes 8 KiB a chunk: 25 MiB are 3,200.
-const MAX_CHUNKS = 20_000
+// libpng writes 8 KiB a chunk: 25 MiB are 3,200. Some encoders write a row of pixels a chunk.
+const MAX_CHUNKS = 300_000
 
 /** PNG, third edition: https://www.w3.org/TR/png-3/ */
 export const png: Format = {

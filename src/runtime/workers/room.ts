@@ -1,5 +1,6 @@
 import { ImageFailure } from '../../errors.ts'
 import type { Get, GetResponse } from '../../deps.ts'
+import { isCompressed } from '../../pictures/inflate.ts'
 
 interface RoomOptions {
   images: number
@@ -20,6 +21,31 @@ interface Load {
 // On Workers an invocation that waits for another one's promise counts as hung, so that each waits
 // by a timer of its own.
 const LOOK_MS = 20
+
+/** As many as tell what a body is, whatever pieces it comes in. */
+const HEAD_BYTES = 16
+
+/** The answer once the first bytes of its body are in view; whoever reads it gets them too. */
+async function begun(response: GetResponse) {
+  const rest = response.body[Symbol.asyncIterator]()
+  const head: Uint8Array[] = []
+  for (let length = 0; length < HEAD_BYTES;) {
+    const part = await rest.next()
+    if (part.done) break
+    length += part.value.byteLength
+    head.push(part.value)
+  }
+  async function* whole() {
+    yield* head
+    yield* { [Symbol.asyncIterator]: () => rest }
+  }
+  const discard = () => {
+    // A stream that somebody holds cannot be cancelled by anybody else.
+    rest.return?.().catch(() => undefined)
+    response.discard()
+  }
+  return { head: Buffer.concat(head), answer: { ...response, body: whole(), discard } }
+}
 
 /**
  * Bounds what is in memory of images, over everything that runs in this isolate: all of it shares
@@ -45,16 +71,22 @@ export function createRoom({
     loads.add(load)
     return load
   }
-  const weigh = async (load: Load, response: GetResponse, signal: AbortSignal) => {
-    const declared = response.header('content-length') ?? ''
-    const weight = /^\d{1,15}$/u.test(declared)
-      ? Math.min(Number(declared), maxImageBytes)
-      : maxImageBytes
+  const weigh = async (load: Load, weight: number, signal: AbortSignal) => {
     while (others(load).reduce((sum, one) => sum + one.bytes, weight) > bytes) {
       if (signal.aborted) throw new ImageFailure('timeout', 'There was no room for the image.')
       await sleep(LOOK_MS)
     }
     load.bytes = weight
+  }
+
+  /** What is compressed is held beside what comes out of it. */
+  const weightOf = ({ header }: GetResponse, head: Uint8Array) => {
+    const length = header('content-length') ?? ''
+    const declared = /^\d{1,15}$/u.test(length) ? Number(length) : Infinity
+    const held = Math.min(declared, maxImageBytes)
+    return isCompressed(head, header('content-encoding') ?? '')
+      ? Math.min(held + maxImageBytes, bytes)
+      : held
   }
 
   return {
@@ -67,14 +99,15 @@ export function createRoom({
       try {
         return await work(async (url, signal) => {
           const response = await get(url, signal)
-          if (response.status !== 200) return response
+          if (response.status < 200 || response.status >= 300) return response
+          const { head, answer } = await begun(response)
           try {
-            await weigh(load, response, signal)
+            await weigh(load, weightOf(answer, head), signal)
+            return answer
           } catch (error) {
-            response.discard()
+            answer.discard()
             throw error
           }
-          return response
         })
       } finally {
         loads.delete(load)

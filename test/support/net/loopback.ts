@@ -40,6 +40,22 @@ export function serveRaw(answer: Uint8Array | string, { close = true } = {}) {
   return open(server, 'http', '127.0.0.1')
 }
 
+/** Answers every request with these, each of them in a packet of its own, and closes. */
+export function servePieces(pieces: string[]) {
+  const server = createTcpServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => {
+      const next = (n: number) => {
+        const piece = pieces[n]
+        if (piece === undefined) socket.end()
+        else socket.write(piece, () => setImmediate(next, n + 1))
+      }
+      next(0)
+    })
+  })
+  return open(server, 'http', '127.0.0.1')
+}
+
 /**
  * Answers with `begin`, and then with `again` a hundred times a second for as long as somebody
  * listens.

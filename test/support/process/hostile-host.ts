@@ -134,15 +134,30 @@ export const BODIES: Record<string, { answer: RequestListener; becomes: string }
     },
     becomes: 'too_large',
   },
-  gzip: { answer: with200({ 'content-encoding': 'gzip' }, gzipSync(PNG)), becomes: 'not_an_image' },
+  gzip: { answer: with200({ 'content-encoding': 'gzip' }, gzipSync(PNG)), becomes: 'archived' },
+  'a PNG called gzip': {
+    answer: with200({ 'content-encoding': 'gzip' }, PNG),
+    becomes: 'archived',
+  },
+  'a PNG called aws-chunked': {
+    answer: with200({ 'content-encoding': 'aws-chunked' }, PNG),
+    becomes: 'archived',
+  },
   'a bomb': {
     answer: with200(
       { 'content-encoding': 'gzip', 'content-type': 'image/png' },
       gzipSync(Buffer.alloc(50_000_000)),
     ),
-    becomes: 'not_an_image',
+    becomes: 'too_large',
   },
-  'gzip that is not mentioned': { answer: with200({}, gzipSync(PNG)), becomes: 'not_an_image' },
+  'a bomb in a bomb that begins as a PNG': {
+    answer: with200(
+      { 'content-encoding': 'gzip, gzip' },
+      gzipSync(gzipSync(Buffer.concat([PNG, Buffer.alloc(500_000_000)]))),
+    ),
+    becomes: 'too_large',
+  },
+  'gzip that is not mentioned': { answer: with200({}, gzipSync(PNG)), becomes: 'archived' },
   'one byte a second': {
     answer: (_, response) => trickle(response.writeHead(200)),
     becomes: 'timeout',
@@ -159,6 +174,33 @@ export const BODIES: Record<string, { answer: RequestListener; becomes: string }
   'a part': {
     answer: (_, response) => void response.writeHead(206).end(PNG),
     becomes: 'unreachable',
+  },
+  'a part that is everything': {
+    answer: (_, response) => {
+      const range = `bytes 0-${PNG.length - 1}/${PNG.length}`
+      response.writeHead(206, { 'content-range': range }).end(PNG)
+    },
+    becomes: 'archived',
+  },
+  'a PNG whose length is told twice': {
+    answer: (_, { socket }) =>
+      void socket?.end(
+        Buffer.concat([
+          Buffer.from(
+            `HTTP/1.1 201 Created\r\n${`Content-Length: ${PNG.length}\r\n`.repeat(2)}\r\n`,
+          ),
+          PNG,
+        ]),
+      ),
+    becomes: 'archived',
+  },
+  'a redirect to itself': {
+    answer: ({ url }, response) => void response.writeHead(302, { location: url }).end(),
+    becomes: 'refused_redirect',
+  },
+  'a redirect to nowhere': {
+    answer: (_, response) => void response.writeHead(302).end(),
+    becomes: 'refused_redirect',
   },
   'a broken server': {
     answer: (_, response) => void response.writeHead(500).end(PNG),
