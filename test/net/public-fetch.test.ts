@@ -50,7 +50,7 @@ describe('publicGet, the exchange', () => {
   it('takes a length that is told twice in heads and bodies that come in pieces', async () => {
     const large = 'picture'.repeat(300_000)
     const answer = `HTTP/1.1 200 OK\r\nContent-Length: ${large.length}\r\nContent-Length: ${large.length}\r\n\r\n${large}`
-    const pieces = [...answer.slice(0, 90), answer.slice(90)]
+    const pieces = [...Array.from(answer.slice(0, 90)), answer.slice(90)]
     const { origin } = await servePieces(pieces)
     expect(await text(await get({ allow: [origin] })(new URL(origin), never))).toBe(large)
   })
