@@ -17,6 +17,7 @@ import {
   readSqlite,
 } from './ledger/driver/sqlite.node.ts'
 import { publicGet } from './net/public-fetch.node.ts'
+import { untilSignal } from './runtime/node/signals.node.ts'
 import { openObjects, startService } from './node.ts'
 
 const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
@@ -30,6 +31,9 @@ const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
   afterimage rebuild       makes a lost ledger again from the store
 `
 
+// Whoever reads may go away (EPIPE), or the terminal be closed (EIO). What is under way goes on.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
 /**
@@ -37,8 +41,6 @@ const say = (line: string) => process.stderr.write(`${line}\n`)
  * system.
  */
 function logLines() {
-  // Whoever reads the log may go away (EPIPE). Callbacks are taken all the same.
-  process.stderr.on('error', () => {})
   let waiting: string[] = []
   const write = () => {
     const lines = waiting
@@ -60,7 +62,11 @@ async function main([command, ...argv]: string[]): Promise<number> {
     case 'demo':
       return (await import('./demo/demo.ts')).runDemo(argv, untilSignal)
     case 'simulator':
-      return (await import('./simulator/main.ts')).runSimulator(argv)
+      return (await import('./simulator/main.ts')).runSimulator(argv, {
+        out: (text) => process.stdout.write(text),
+        err: (text) => process.stderr.write(text),
+        interrupted: untilSignal,
+      })
     case 'verify':
       return look(command, argv, async (call) =>
         (await import('./commands/verify.ts')).runVerify(call, openKept),
@@ -98,8 +104,8 @@ async function serve(): Promise<number> {
 }
 
 /**
- * A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at
- * once.
+ * A command that looks at what is kept. The first Ctrl-C ends it where it is whole, one after two
+ * seconds at once.
  */
 async function look(
   command: string,
@@ -167,17 +173,6 @@ function whyNot(command: string, error: unknown): string {
   if (error instanceof LedgerInUse)
     return `${name} cannot begin: ${error.message}. One process at a time may use a database.`
   return `${name} had to stop: ${error instanceof Error ? error.message || error.name : String(error)}`
-}
-
-/** The first SIGTERM or SIGINT drains; a second one ends at once, as it would without us. */
-function untilSignal() {
-  return new Promise<void>((resolve) => {
-    const first = () => {
-      process.off('SIGTERM', first).off('SIGINT', first)
-      resolve()
-    }
-    process.on('SIGTERM', first).on('SIGINT', first)
-  })
 }
 
 function explain(error: unknown): string {

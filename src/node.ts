@@ -87,7 +87,7 @@ async function serve(
     isDraining: () => draining,
     peerAddress: (c) => getConnInfo(c).remote.address ?? null,
   })
-  const server = httpServer(work.tracked(app.fetch), log)
+  const { server, close } = httpServer(work.tracked(app.fetch), log)
   const url = await listen(server, config)
   const loop = startLoop(deps)
   wake = loop.wake
@@ -102,7 +102,7 @@ async function serve(
     draining = true
     log('info', 'draining')
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
-    await close(server)
+    await close()
     // First: a download that is cut off by us must not be written down as the failure of its host.
     await opened.close()
     await get.close()
@@ -158,14 +158,5 @@ function listen(server: Server, { host, port }: Config) {
       const { address, port: bound, family } = server.address() as AddressInfo
       resolve(`http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`)
     })
-  })
-}
-
-/** Answers what has been asked; idle connections are closed. */
-function close(server: Server) {
-  return new Promise<void>((resolve) => {
-    server.close(() => resolve())
-    server.closeIdleConnections()
-    setTimeout(() => server.closeAllConnections(), 2000).unref()
   })
 }

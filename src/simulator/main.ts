@@ -6,7 +6,7 @@ import { banner, optionName, usage } from './usage.ts'
 
 const DEFAULT_PORT = 9100
 
-/** Where the command line reads and writes; tests hand in their own. */
+/** Where the command line reads and writes. */
 export interface Terminal {
   out: (text: string) => void
   err: (text: string) => void
@@ -16,24 +16,11 @@ export interface Terminal {
 
 type Flags = Record<string, string | boolean | undefined>
 
-const processTerminal: Terminal = {
-  out: (text) => process.stdout.write(text),
-  err: (text) => process.stderr.write(text),
-  interrupted: () =>
-    new Promise((resolve) => {
-      for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => resolve())
-    }),
-}
-
 /**
  * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit
- * code: 0 when it was ended by SIGINT or SIGTERM, 1 where a port cannot be had, 2 for options that
- * make no sense.
+ * code: 0 when it was interrupted, 1 where a port cannot be had, 2 for options that make no sense.
  */
-export async function runSimulator(
-  argv: string[],
-  terminal: Terminal = processTerminal,
-): Promise<number> {
+export async function runSimulator(argv: string[], terminal: Terminal): Promise<number> {
   let options: SimulatorOptions
   try {
     const flags = readFlags(argv)

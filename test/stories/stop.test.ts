@@ -121,18 +121,6 @@ it.concurrent(
   },
 )
 
-it.concurrent('ends at once on a second signal', async ({ stage }) => {
-  const { provider, program } = await stage.service(() => undefined)
-  submitted(program).catch(() => undefined)
-  await until(() => provider.submissions.length === 1)
-
-  program.child.kill('SIGTERM')
-  await until(() => program.lines.some((line) => line.includes('"draining"')))
-  program.child.kill('SIGINT')
-
-  expect(await program.ended).toEqual({ code: null, signal: 'SIGINT' })
-})
-
 it.concurrent(
   'calls a submission unconfirmed whose reply a kill cut off, also when the clock was set back since',
   async ({ stage }) => {

@@ -24,7 +24,9 @@ export interface Program {
 /** Resolves once it listens. `cli`: another build than that of the sources as they are. */
 export async function start(settings: Settings, cli?: string): Promise<Program> {
   const program = await launch(settings, cli)
-  await until(() => program.url !== '' || program.child.exitCode !== null, READY_MS)
+  await until(() => program.url !== '' || program.child.exitCode !== null, READY_MS).catch(
+    () => undefined,
+  )
   if (program.url !== '') return program
   await program.kill()
   throw new Error(`it did not start:\n${program.lines.join('\n')}`)
@@ -35,6 +37,11 @@ export async function launch(settings: Settings, cli?: string): Promise<Program>
     env: { PATH: process.env['PATH'], ...settings },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
+  return watched(child)
+}
+
+/** A process that is, or leads to, the service. */
+export function watched(child: ChildProcess): Program {
   const ended = new Promise<Awaited<Program['ended']>>((resolve) => {
     child.once('close', (code, signal) => resolve({ code, signal }))
   })

@@ -25,7 +25,7 @@ export class RawConnection {
   /** The status of each answer, once the other side has closed. */
   async statuses() {
     await this.ended
-    return [...this.heard.matchAll(/^HTTP\/1\.1 (\d+)/gmu)].map(([, status]) => Number(status))
+    return [...this.heard.matchAll(/HTTP\/1\.1 (\d+)/gu)].map(([, status]) => Number(status))
   }
 
   /** The last answer, once the other side has closed. */
