@@ -43,8 +43,16 @@ export async function startService(
   const settings = readConfig(env)
   assureWayTo(dirname(settings.databasePath))
   if (!settings.s3) assureWayTo(settings.objectsDir)
-  const sqlite = openSqlite(settings.databasePath, writerThread)
-  const listing = listingThread(settings.databasePath)
+  const opened = openLedger(settings.databasePath)
+  try {
+    return await serve(settings, opened, write)
+  } catch (error) {
+    await opened.close()
+    throw error
+  }
+}
+
+async function serve(settings: Config, opened: OpenedLedger, write: (line: string) => void) {
   // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
@@ -53,7 +61,7 @@ export async function startService(
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
-    ledger: { ...createLedger(sqlite), generations: listing.generations },
+    ledger: opened.ledger,
     objects: await openObjects(config),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
@@ -88,12 +96,28 @@ export async function startService(
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close(server)
     // First: a download that is cut off by us must not be written down as the failure of its host.
-    await Promise.all([sqlite.close(), listing.close()])
+    await opened.close()
     await get.close()
     log('info', 'stopped')
   }
   let stopped: Promise<void> | null = null
   return { url, config, stop: () => (stopped ??= stop()) }
+}
+
+type OpenedLedger = ReturnType<typeof openLedger>
+
+/** The ledger, written and listed by threads of their own. */
+function openLedger(path: string) {
+  const sqlite = openSqlite(path, writerThread)
+  const listing = listingThread(path)
+  return {
+    ledger: { ...createLedger(sqlite), generations: listing.generations },
+    close: async () => {
+      // The last one that has the ledger open removes its log, and only if it may write.
+      await listing.close()
+      await sqlite.close()
+    },
+  }
 }
 
 /** Whoever held a lease or waited for a reply is dead: we hold the lock. */
