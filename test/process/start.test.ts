@@ -1,6 +1,6 @@
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { API_KEY, type Bench, it, TOKEN } from './bench.ts'
 import { ask, isArchived, submitted, untilShown } from './client.ts'
@@ -80,8 +80,8 @@ it.concurrent('refuses to be reached from other machines while nobody chose a to
   expect(await refused(bench, settings)).toMatch(/^ {2}HOST: .*API_TOKENS/mu)
 })
 
-it.concurrent('says that its port is taken', async ({ bench }) => {
-  const { settings } = await bench.home()
+it.concurrent('says that its port is taken, and leaves one file', async ({ bench }) => {
+  const { settings, database } = await bench.home()
   const other = createServer().listen(Number(settings['PORT']), '127.0.0.1')
   await until(() => other.listening)
 
@@ -91,6 +91,7 @@ it.concurrent('says that its port is taken', async ({ bench }) => {
   expect(text).toBe(
     `afterimage cannot start: listen EADDRINUSE: address already in use 127.0.0.1:${settings['PORT'] ?? ''}. Set PORT to a free one.`,
   )
+  expect(await readdir(dirname(database))).toEqual(['afterimage.db', 'secrets.json'])
 })
 
 it.concurrent('makes a token at its first start, for its owner only, and keeps it', async ({ bench }) => {

@@ -1,5 +1,5 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, readdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
@@ -81,12 +81,37 @@ it.concurrent('ends the download that is under way and leaves nothing half-writt
 
   expect(await program.ended).toEqual({ code: 0, signal: null })
   expect(await readdir(join(here.objects, '.tmp'))).toEqual([])
-  expect(await readdir(join(here.folder, 'data'))).toEqual(['afterimage.db', 'afterimage.db.lock', 'secrets.json'])
+  expect(await readdir(join(here.folder, 'data'))).toEqual(['afterimage.db', 'secrets.json'])
   const ledger = new Database(here.database, { readonly: true })
   expect(ledger.pragma('integrity_check', { simple: true })).toBe('ok')
   ledger.close()
   expect((await shown(await bench.start(here.settings), id)).archive_status).toBe('archived')
 })
+
+it.concurrent(
+  'leaves one file with all that it knows, although the thread that lists is slow to end',
+  async ({ bench }) => {
+    const provider = await bench.standIn()
+    const { settings, database } = await bench.home(provider.settings())
+    const cli = await builtCli({
+      file: 'ledger/reader.node.ts',
+      from: 'generations(filter, limit), close)',
+      to: 'generations(filter, limit), () => setTimeout(close, 1000))',
+    })
+    const program = await start(settings, cli)
+    bench.after(program.kill)
+    const { id } = await submitted(program)
+    await untilShown(program, id, isArchived)
+
+    program.child.kill('SIGTERM')
+
+    expect(await program.ended).toEqual({ code: 0, signal: null })
+    expect(await readdir(dirname(database))).toEqual(['afterimage.db', 'secrets.json'])
+    await copyFile(database, `${database}.copy`)
+    const copy = await bench.start({ ...settings, DATABASE_PATH: `${database}.copy` })
+    expect(await shown(copy, id)).toMatchObject({ archive_status: 'archived' })
+  },
+)
 
 it.concurrent(
   'ends within its bounds although the provider never answers, and does not submit again',

@@ -211,6 +211,24 @@ it('loses no callback when the disk is full, and goes on once there is room', as
   expect(await readiness(program)).toMatchObject({ code: 200, ledger: 'ok' })
 })
 
+it('ends well although the disk is full, and knows at the next start what it had answered', async ({ bench, skip }) => {
+  const provider = await bench.standIn(accepts)
+  const { folder, settings } = await bench.home(provider.settings())
+  const disk = smallDisk(bench, folder)
+  if (!disk) return skip()
+  const database = join(disk.path, 'afterimage.db')
+  const program = await bench.start({ ...settings, DATABASE_PATH: database })
+  const { id } = await submitted(program)
+  disk.fill()
+
+  program.child.kill('SIGTERM')
+
+  expect(await program.ended).toEqual({ code: 0, signal: null })
+  disk.free()
+  const again = await bench.start({ ...settings, DATABASE_PATH: database })
+  expect(await shown(again, id)).toMatchObject({ status: 'processing' })
+})
+
 it('tries and says little of what it cannot write down while the disk is full, and answers /livez throughout', async ({
   bench,
   skip,
