@@ -48,8 +48,9 @@ export function openSqlite(
   return {
     db,
     atomically: groupCommit(run),
-    /** Leaves the file of the ledger alone behind, unless somebody else reads it just then. */
+    /** Leaves one file behind, unless somebody else reads it just then. Safe to call again. */
     close: async () => {
+      if (!client.open) return
       await close()
       emptyLog(client)
       client.close()
