@@ -80,6 +80,22 @@ describe('before an image is lost', () => {
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
 
+  it('a fresh link is tried before those that die later, and one that died long ago after them', async () => {
+    const here = world()
+    const id = await offeredById(here, { output: [dead] })
+    await archiveDue(here.deps, 10)
+    const soon = `${LINK}?Expires=${Date.UTC(2026, 0, 31, 13) / 1000}`
+    here.provider.knows(success(id, { output: [soon] }))
+    await offeredById(here, { output: [`${OTHER_LINK}?Expires=1500000000`] })
+    await offeredById(here, { output: [OTHER_LINK], id: 134712449 })
+    here.cdn.gets.length = 0
+
+    await reconcileDue(here.deps, 1)
+    for (let turn = 0; turn < 3; turn++) await archiveDue(here.deps, 1)
+
+    expect(here.cdn.gets).toEqual([soon, OTHER_LINK, `${OTHER_LINK}?Expires=1500000000`])
+  })
+
   it('a fresh link may have another name', async () => {
     const here = world()
     here.cdn.pages.set(OTHER_LINK, await png('red'))

@@ -131,8 +131,10 @@ const noted = statement<Record<string, unknown>>(sql`
   select ${value('generationId')}, ${value('at')}, value ->> 'event', value -> 'detail' from json_each(${value('events')})
   where changes() > 0`)
 
-const COPY = ['source_url', 'sha256', 'bytes', 'content_type', 'width', 'height', 'object_key', 'suspect'] as const
+const COPY = ['sha256', 'bytes', 'content_type', 'width', 'height', 'object_key', 'suspect'] as const
 const isTaken = sql.raw("images.status = 'pending' and excluded.status = 'archived'")
+/** Nothing is to be had where it was offered before: the new place is the one that is tried next. */
+const isParked = sql.raw("images.status = 'pending' and images.due_at is null")
 const takenCopy = sql.join(
   [...COPY, 'status', 'archived_at'].map(
     (name) => sql`${sql.raw(name)} = iif(${isTaken}, ${sql.raw(`excluded.${name}`)}, ${sql.raw(`images.${name}`)})`,
@@ -155,9 +157,11 @@ const offeredImages = statement<Record<string, unknown>>(sql`
     on twin.generation_id = ${value('generationId')} and twin.status = 'archived' and twin.source_url = value ->> 'url'
   where changes() > 0
   on conflict (generation_id, source, position) do update set ${takenCopy},
-    leased_until = iif(${isTaken}, null, leased_until),
+    source_url = iif(${isTaken} or ${isParked}, excluded.source_url, source_url),
+    host = iif(${isParked}, excluded.host, host), leased_until = iif(${isTaken}, null, leased_until),
     failure_code = iif(${isTaken}, null, failure_code), failure_message = iif(${isTaken}, null, failure_message),
-    expires_at = case when status = 'pending' then min(expires_at, excluded.expires_at) else expires_at end,
+    expires_at = case when ${isParked} then excluded.expires_at
+      when status = 'pending' then min(expires_at, excluded.expires_at) else expires_at end,
     due_at = case when ${isTaken} then null when status = 'pending' then min(coalesce(due_at, excluded.due_at), coalesce(excluded.due_at, due_at)) else due_at end,
     waiting = waiting and excluded.due_at is null`)
 
