@@ -319,10 +319,7 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
   if (!place || place.exhausted || picture.state !== 'pending')
     throw new Error(`${picture.source} ${picture.position} must not be copied from ${url}: ${JSON.stringify(picture)}`)
   if (what === 'whole') {
-    const served = story.pictures.filter(
-      ({ state, places }) => state === 'pending' && places.some((one) => one.url === url),
-    )
-    for (const one of served) archive(one, url, false)
+    cameHome(story, url)
     return
   }
   if (what === 'short') picture.hasShortCopy = true
@@ -335,6 +332,12 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
     Object.assign(picture, { parked: true, asked: true })
     story.isFetchOwed = true
   }
+}
+
+/** One download serves every picture that was offered the same link. */
+export function cameHome({ pictures }: Story, url: string) {
+  for (const picture of pictures)
+    if (picture.state === 'pending' && picture.places.some((one) => one.url === url)) archive(picture, url, false)
 }
 
 /** Lost pictures are due again, and a result that time alone denied is asked for; nothing is submitted. */

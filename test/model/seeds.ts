@@ -48,6 +48,11 @@ export const seeds: Record<string, Step[]> = {
     callback(success({ proxies: ['a'] })),
     pass(1),
   ],
+  'a copy that comes too late for its own picture serves those that waited for it': [
+    submission,
+    callback(success({ proxies: ['b', 'm'], nsfw: true, hasId: false }), success({ proxies: ['m'] })),
+    { do: 'callback', of: 0, bodies: [success({ outputs: ['a', 'a'], proxies: ['a'], nsfw: null })], beside: true },
+  ],
   'mirrors of two equal outputs keep their places': [
     submission,
     callback(success({ outputs: ['a', 'a'], proxies: ['m', 'n'] })),
