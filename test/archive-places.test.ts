@@ -112,11 +112,11 @@ describe('before an image is lost', () => {
   })
 
   it('a retry does not wait for the fetch', async () => {
-    const here = world()
-    const id = await offeredById(here, { output: [dead] })
+    const here = world({ LINK_LIFETIME_HOURS: '1' })
+    const id = await offeredById(here, { output: [LINK] })
     here.deps.provider.fetch = () => Promise.resolve({ status: 'unreadable', reason: 'HTTP 502' })
-    await attemptsAndFetches(here, 60, 1)
-    here.cdn.pages.set(dead, await png('red'))
+    await attemptsAndFetches(here, HOUR + 60, 60)
+    here.cdn.pages.set(LINK, await png('red'))
 
     await here.call(`/v1/generations/${id}/retry`, { method: 'POST' })
     await archiveDue(here.deps, 1)

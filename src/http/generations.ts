@@ -5,6 +5,7 @@ import { AppError } from '../errors.ts'
 import { ARCHIVE_STATUSES, GENERATION_STATUSES, NSFW_VERDICTS } from '../generation.ts'
 import type { GenerationFilter, WholeGeneration } from '../ledger/reading.ts'
 import type { Deps } from '../ports.ts'
+import { retry } from '../retry.ts'
 import { submit } from '../submit.ts'
 import { firstIdAt, uuidTime } from '../uuid.ts'
 import { type AuthEnv, holds, requires } from './auth.ts'
@@ -50,8 +51,7 @@ export function generationRoutes(deps: Deps) {
     })
     .post('/:id/retry', requires('submit'), takesNoQuery, async (c) => {
       const { generation } = await existing(deps, c.req.param('id'))
-      await deps.ledger.retried(generation.id, deps.now())
-      deps.wake()
+      await retry(deps, generation.id)
       return c.json(show(await existing(deps, generation.id)), 202)
     })
     .route('/:id/images', imageRoutes(deps))

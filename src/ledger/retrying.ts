@@ -1,11 +1,17 @@
 import { sql } from 'drizzle-orm'
 import { deriveArchive } from './image-ends.ts'
 import type { LedgerDriver } from './ledger.ts'
+import { offers } from './schema.ts'
 import { bind, statement, value } from './statement.ts'
+
+/** A place of a lost image, with nothing more to be had there when it was last tried. */
+export type LostPlace = Pick<typeof offers.$inferSelect, 'url' | 'offeredAt'>
 
 interface Retry {
   id: string
   now: number
+  /** Links that need no try, as JSON. */
+  useless: string
 }
 
 const hasNoResult = sql`(status = 'failed' and failure_code = 'no_result' and provider_id is not null)`
@@ -13,26 +19,37 @@ const hasNoResult = sql`(status = 'failed' and failure_code = 'no_result' and pr
 /** Lost, or waiting for fresh links in vain. */
 const needsRetry = sql`(status = 'lost' or (status = 'pending' and due_at is null))`
 
+const itsLostImages = sql`(select source, position from images where generation_id = ${value('id')} and ${needsRetry})`
+
+const hasPlace = sql`exists (
+  select 1 from offers o where o.generation_id = images.generation_id and o.source = images.source
+    and o.position = images.position and not o.contradicts and not o.exhausted)`
+
+const retryPlaces = statement<Retry>(sql`
+  update offers set exhausted = 0, attempts = 0
+  where generation_id = ${value('id')} and exhausted and (source, position) in ${itsLostImages}
+    and url not in (select value from json_each(${value('useless')}))`)
+
 const noteRetried = statement<Retry, { id: number }>(sql`
   insert into events (generation_id, at, event, detail)
-  select id, ${value('now')}, 'retried', json_object('images', json(lost), 'fetch', json(iif(${hasNoResult}, 'true', 'false')))
+  select id, ${value('now')}, 'retried',
+    json_object('images', json(lost), 'fetch', json(iif(${hasNoResult} or asks, 'true', 'false')))
   from generations, (
-    select json_group_array(json_object('source', source, 'position', position)) as lost
+    select json_group_array(json_object('source', source, 'position', position)) as lost,
+      coalesce(max(not ${hasPlace}), 0) as asks
     from images where generation_id = ${value('id')} and ${needsRetry})
   where id = ${value('id')} and (lost <> '[]' or ${hasNoResult}) returning id`)
 
+/** Where no place is left to try, fresh links are asked for at once. */
 const retryImages = statement<Retry>(sql`
-  update images set status = 'pending', due_at = ${value('now')}, waiting = 0, leased_until = null, fresh_links_asked = 0
+  update images set status = 'pending', due_at = iif(${hasPlace}, ${value('now')}, null), waiting = 0,
+    leased_until = null, fresh_links_asked = not ${hasPlace}
   where generation_id = ${value('id')} and ${needsRetry}`)
-
-const retryPlaces = statement<Retry>(sql`
-  update offers set exhausted = 0 where generation_id = ${value('id')} and exhausted
-    and exists (select 1 from images i where i.generation_id = offers.generation_id and i.source = offers.source
-      and i.position = offers.position and i.status = 'pending')`)
 
 const retryFetch = statement<Retry>(sql`
   update generations set version = version + 1, fetch_owed = 1, fetches = 0, fetch_due_at = ${value('now')}
-  where id = ${value('id')} and ${hasNoResult}`)
+  where id = ${value('id')} and (${hasNoResult} or exists (
+    select 1 from images where generation_id = ${value('id')} and ${needsRetry}))`)
 
 /** Of what the store did not take, the links that die first; all of them where `limit` is -1. */
 const storeRetried = statement<{ now: number; limit: number }>(sql`
@@ -65,29 +82,47 @@ const gateSooner = statement<SetBack>(sql`
   update gate set closed_until = closed_until - ${value('byMs')} where closed_until > ${value('now')}`)
 
 /** What is to be tried once more before its time. */
-export const retrying = ({ atomically }: LedgerDriver) => ({
-  /** Lost images are due again, and a result that never came is asked for. False where there was neither. */
-  retried: async (id: string, now: number) => {
-    const retry = { id, now }
-    const [noted] = await atomically([
-      bind(noteRetried, retry),
-      bind(retryImages, retry),
-      bind(deriveArchive, retry),
-      bind(retryPlaces, retry),
-      bind(retryFetch, retry),
-    ])
-    return noted.length > 0
-  },
+export function retrying({ db, atomically }: LedgerDriver) {
+  const lostPlaces = db
+    .select({ url: offers.url, offeredAt: offers.offeredAt })
+    .from(offers)
+    .where(
+      sql`generation_id = ${value('id')} and exhausted and not contradicts
+        and (source, position) in ${itsLostImages}
+        and exists (select 1 from generations where id = ${value('id')} and provider_id is not null)`,
+    )
+    .prepare()
 
-  /** The clock was set back: what waits for a time waits no longer for that. */
-  clockSetBack: async (now: number, byMs: number) => {
-    const setBack = { now, byMs }
-    await atomically([bind(imagesSooner, setBack), bind(generationsSooner, setBack), bind(gateSooner, setBack)])
-  },
+  return {
+    /** Where lost images were to be had. None where nobody can be asked for fresh links: all that is left is to try. */
+    lostPlaces: async (id: string): Promise<LostPlace[]> => lostPlaces.all({ id }),
 
-  /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */
-  storeRetried: async (now: number, limit: number | null) => {
-    const images = bind(storeRetried, { now, limit: limit ?? -1 })
-    await atomically(limit === null ? [images, bind(recordsRetried, { now })] : [images])
-  },
-})
+    /**
+     * Lost images are due again, but not at `useless` links, and a result that never came is asked for. False where
+     * there was neither.
+     */
+    retried: async (id: string, useless: string[], now: number) => {
+      const retry = { id, now, useless: JSON.stringify(useless) }
+      const [, noted] = await atomically([
+        bind(retryPlaces, retry),
+        bind(noteRetried, retry),
+        bind(retryImages, retry),
+        bind(deriveArchive, retry),
+        bind(retryFetch, retry),
+      ])
+      return noted.length > 0
+    },
+
+    /** The clock was set back: what waits for a time waits no longer for that. */
+    clockSetBack: async (now: number, byMs: number) => {
+      const setBack = { now, byMs }
+      await atomically([bind(imagesSooner, setBack), bind(generationsSooner, setBack), bind(gateSooner, setBack)])
+    },
+
+    /** The store may be back: what it did not take is due now, up to `limit` images or, where that is null, everything. */
+    storeRetried: async (now: number, limit: number | null) => {
+      const images = bind(storeRetried, { now, limit: limit ?? -1 })
+      await atomically(limit === null ? [images, bind(recordsRetried, { now })] : [images])
+    },
+  }
+}

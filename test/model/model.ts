@@ -253,8 +253,13 @@ const likeness = ({ places, position }: Picture, url: string, index: number) =>
 
 /** What a link says of its own end, or else a day. */
 function expiryOf(url: string, at: number) {
+  const stated = statedExpiry(url)
+  return stated === Infinity ? at + DAY_MS : stated
+}
+
+function statedExpiry(url: string) {
   const said = /[?&]Expires=(\d+)/u.exec(url)?.[1]
-  return said === undefined ? at + DAY_MS : Number(said) * 1000
+  return said === undefined ? Infinity : Number(said) * 1000
 }
 
 /** Adds places, and pictures that were not known. Whether anything of it was new. */
@@ -340,12 +345,17 @@ export function cameHome({ pictures }: Story, url: string) {
     if (picture.state === 'pending' && picture.places.some((one) => one.url === url)) archive(picture, url, false)
 }
 
-/** Lost pictures are due again, and a result that time alone denied is asked for; nothing is submitted. */
-export function retried(story: Story) {
-  for (const picture of story.pictures) {
-    if (picture.state === 'lost' || picture.parked)
-      Object.assign(picture, { state: 'pending', parked: false, asked: false })
-    if (picture.state === 'pending') for (const place of picture.places) place.exhausted = false
+/**
+ * Lost pictures are due again, and a result that time alone denied is asked for; nothing is submitted.
+ * Links that said themselves that they would be dead by now wait for fresh ones, where those can be had.
+ */
+export function retried(story: Story, now: number) {
+  for (const picture of story.pictures.filter(({ state, parked }) => state === 'lost' || parked)) {
+    for (const place of picture.places)
+      if (story.providerId === null || statedExpiry(place.url) > now) place.exhausted = false
+    const waits = picture.places.every(({ exhausted }) => exhausted)
+    Object.assign(picture, { state: 'pending', parked: waits, asked: waits })
+    if (waits) owe(story)
   }
   if (story.failure === 'no_result') owe(story)
 }

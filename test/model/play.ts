@@ -369,7 +369,7 @@ class Play {
       for (const story of this.stories.values())
         if (model.outOfTime(story, this.here.clock.now)) this.touched.add(story.id)
     },
-    retried: ([id]) => model.retried(this.story(id)),
+    retried: ([id, , now]) => model.retried(this.story(id), now),
   }
 
   private noteRequested(
