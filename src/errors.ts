@@ -1,5 +1,8 @@
+import type { ImageFailureCode } from './model/image.ts'
+
 /**
- * Failures that a caller may read. Anything else that is thrown is `internal`: logged whole, shown as nothing.
+ * Failures that a caller may read. Anything else that is thrown is `internal`: logged whole, shown
+ * as nothing.
  */
 const STATUS_BY_CODE = {
   invalid_request: 400,
@@ -20,7 +23,10 @@ const STATUS_BY_CODE = {
 
 export type ErrorCode = keyof typeof STATUS_BY_CODE
 
-/** One field at fault: `pointer` is a JSON Pointer (RFC 6901) into the body, or the name of a query parameter or setting. */
+/**
+ * One field at fault: `pointer` is a JSON Pointer (RFC 6901) into the body, or the name of a query
+ * parameter or setting.
+ */
 export interface FieldError {
   pointer: string
   message: string
@@ -50,31 +56,30 @@ export class AppError extends Error {
   }
 }
 
-/** The ledger could not take a write: disk full, database locked, D1 away. What was handed to it is not kept. */
+/**
+ * The ledger could not take a write: disk full, database locked, D1 away. What was handed to it is
+ * not kept.
+ */
 export class LedgerUnavailable extends AppError {
   constructor(cause: unknown) {
     super('unavailable', 'The ledger cannot be written right now.', { cause, retryAfterSeconds: 5 })
   }
 }
 
-export type ImageFailureCode =
-  | 'refused_url'
-  | 'refused_address'
-  | 'refused_redirect'
-  | 'too_large'
-  | 'not_found'
-  | 'not_an_image'
-  | 'unreachable'
-  | 'timeout'
-  | 'store_failed'
-
-/** One attempt at one image failed. `final` means that the same place would be refused again for the same reason. */
+/**
+ * One attempt at one image failed. `final` means that the same place would be refused again for the
+ * same reason.
+ */
 export class ImageFailure extends Error {
   override readonly name = 'ImageFailure'
   readonly code: ImageFailureCode
   readonly final: boolean
 
-  constructor(code: ImageFailureCode, message: string, options: ErrorOptions & { final?: boolean } = {}) {
+  constructor(
+    code: ImageFailureCode,
+    message: string,
+    options: ErrorOptions & { final?: boolean } = {},
+  ) {
     super(message, options)
     this.code = code
     this.final = options.final ?? false

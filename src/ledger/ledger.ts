@@ -1,45 +1,47 @@
 import { DrizzleQueryError } from 'drizzle-orm'
-import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core'
-import { archiving } from './archiving.ts'
-import { reconciling } from './reconciling.ts'
-import { recording } from './recording.ts'
-import { reading } from './reading.ts'
-import { retrying } from './retrying.ts'
-import type * as schema from './schema.ts'
-import { settling } from './settling.ts'
-import type { Atomically } from './statement.ts'
-import { submitting } from './submitting.ts'
-import { waiting } from './waiting.ts'
+import { archive } from './archive.ts'
+import type { LedgerDriver } from './database.ts'
+import { due } from './due.ts'
+import { expire } from './expire.ts'
+import { generations, type ListGenerations } from './generations.ts'
+import { heartbeat } from './heartbeat.ts'
+import { held } from './held.ts'
+import { images } from './images.ts'
+import { reconcile } from './reconcile.ts'
+import { record } from './record.ts'
+import { retry } from './retry.ts'
+import { settle } from './settle.ts'
+import { submit } from './submit.ts'
+import { timeline } from './timeline.ts'
 
-/** drizzle's own type over both drivers; what it returns is always awaited. */
-export type LedgerDatabase = BaseSQLiteDatabase<'sync' | 'async', unknown, typeof schema>
-
-/** What a driver provides. */
-export interface LedgerDriver {
-  db: LedgerDatabase
-  atomically: Atomically
-}
-
-/** Everything known, and everything still owed: every statement that we run, over any driver. */
-export const createLedger = (driver: LedgerDriver) =>
-  throwingAsDriver({
-    ...submitting(driver),
-    ...settling(driver),
-    ...archiving(driver),
-    ...retrying(driver),
-    ...reconciling(driver),
-    ...recording(driver),
-    ...reading(driver),
-    ...waiting(driver),
-  })
+/**
+ * Everything known, and everything still owed: every statement that we run, over any driver, by
+ * subject. A name says whether it reads, claims or writes. `list` runs elsewhere where the driver
+ * has a thread for it.
+ */
+export const createLedger = (driver: LedgerDriver, list?: ListGenerations) => ({
+  submit: throwingAsDriver(submit(driver)),
+  held: throwingAsDriver(held(driver)),
+  settle: throwingAsDriver(settle(driver)),
+  archive: throwingAsDriver(archive(driver)),
+  retry: throwingAsDriver(retry(driver)),
+  reconcile: throwingAsDriver(reconcile(driver)),
+  expire: throwingAsDriver(expire(driver)),
+  record: throwingAsDriver(record(driver)),
+  due: throwingAsDriver(due(driver)),
+  generations: throwingAsDriver(generations(driver, list)),
+  images: throwingAsDriver(images(driver)),
+  timeline: throwingAsDriver(timeline(driver)),
+  heartbeat: throwingAsDriver(heartbeat(driver)),
+})
 
 export type Ledger = ReturnType<typeof createLedger>
 
-/** drizzle hides what an async driver throws as the cause of an error whose message shows every value. */
+/** drizzle hides what an async driver throws as the cause of an error that shows every value. */
 function throwingAsDriver<Methods extends object>(methods: Methods) {
-  const own = Object.entries(methods as Record<string, (...values: unknown[]) => Promise<unknown>>).map(
-    ([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)],
-  )
+  const own = Object.entries(
+    methods as Record<string, (...values: unknown[]) => Promise<unknown>>,
+  ).map(([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)])
   return Object.fromEntries(own) as Methods
 }
 

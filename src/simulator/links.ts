@@ -1,8 +1,8 @@
 import { Hono } from 'hono'
-import type { Gallery } from './gallery.ts'
-import type { Link } from './journal.ts'
+import type { Gallery } from './pictures/gallery.ts'
+import type { Link } from './jobs/journal.ts'
 import { NOT_FOUND, show } from './show.ts'
-import type { World } from './world.ts'
+import type { World } from './jobs/world.ts'
 
 const PIECES = 20
 

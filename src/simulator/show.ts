@@ -1,9 +1,9 @@
-import { firstHalf } from './answer.ts'
-import type { Gallery } from './gallery.ts'
-import type { Offer } from './jobs.ts'
-import type { Knobs } from './knobs.ts'
-import { isSigned } from './signing.ts'
-import type { World } from './world.ts'
+import { firstHalf } from './answers/answer.ts'
+import type { Gallery } from './pictures/gallery.ts'
+import type { Offer } from './jobs/job.ts'
+import type { Knobs } from './knobs/knobs.ts'
+import { isSigned } from './jobs/signing.ts'
+import type { World } from './jobs/world.ts'
 
 /** What a GET of a link shows. */
 export interface Shown {
@@ -57,9 +57,16 @@ function encoded(bytes: Uint8Array<ArrayBuffer>, { encoding, format }: Knobs) {
 
 function half(shown: Shown): Shown {
   const { body } = shown
-  return { ...shown, body: typeof body === 'string' ? firstHalf(body) : body.subarray(0, body.length / 2) }
+  return {
+    ...shown,
+    body: typeof body === 'string' ? firstHalf(body) : body.subarray(0, body.length / 2),
+  }
 }
 
 function page(code: Shown['code'], title: string): Shown {
-  return { code, type: 'text/html; charset=UTF-8', body: `<html><title>${title}</title><h1>${title}</h1></html>` }
+  return {
+    code,
+    type: 'text/html; charset=UTF-8',
+    body: `<html><title>${title}</title><h1>${title}</h1></html>`,
+  }
 }

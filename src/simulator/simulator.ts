@@ -1,13 +1,13 @@
 import { api } from './api.ts'
-import { Background } from './background.ts'
+import { Background } from './jobs/background.ts'
 import { openDoor, type Door, type Fetch } from './door.ts'
-import { Gallery } from './gallery.ts'
-import { Jobs } from './jobs.ts'
-import { Journal, type Nothing, type Submission } from './journal.ts'
-import { defaultKnobs } from './knob-words.ts'
-import type { Knobs } from './knobs.ts'
+import { Gallery } from './pictures/gallery.ts'
+import { Jobs } from './jobs/jobs.ts'
+import { Journal, type Nothing, type Submission } from './jobs/journal.ts'
+import { defaultKnobs } from './knobs/knob-words.ts'
+import type { Knobs } from './knobs/knobs.ts'
 import { links } from './links.ts'
-import type { World } from './world.ts'
+import type { World } from './jobs/world.ts'
 
 export interface SimulatorOptions {
   /** 0, the default of all three: any free port. */
@@ -20,7 +20,9 @@ export interface SimulatorOptions {
   maxQueued?: number | undefined
   /** What every request asks for that does not ask for something else in its prompt. */
   knobs?: Partial<Knobs>
-  /** Milliseconds since the epoch, for the journal and for late links. Delays run on real timers. */
+  /**
+   * Milliseconds since the epoch, for the journal and for late links. Delays run on real timers.
+   */
   now?: () => number
   /** Called with one plain line for every request and callback. Default: silence. */
   log?: (line: string) => void
@@ -37,10 +39,13 @@ export interface Simulator {
   /** Every submission so far, oldest first, accepted or refused. A copy. */
   submissions: () => Submission[]
   /**
-   * Resolves with what `find` finds in the journal, now or after a later change, as soon as that is truthy. Rejects
-   * after `timeoutMs` (5000), saying what the journal held.
+   * Resolves with what `find` finds in the journal, now or after a later change, as soon as that is
+   * truthy. Rejects after `timeoutMs` (5000), saying what the journal held.
    */
-  until: <T>(find: (submissions: readonly Submission[]) => T | Nothing, timeoutMs?: number) => Promise<T>
+  until: <T>(
+    find: (submissions: readonly Submission[]) => T | Nothing,
+    timeoutMs?: number,
+  ) => Promise<T>
   /** Ends every connection, timer and callback under way. */
   close: () => Promise<void>
 }
@@ -61,7 +66,13 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   }
 }
 
-function createWorld({ key, maxQueued = Infinity, knobs, now = Date.now, log = () => {} }: SimulatorOptions): World {
+function createWorld({
+  key,
+  maxQueued = Infinity,
+  knobs,
+  now = Date.now,
+  log = () => {},
+}: SimulatorOptions): World {
   return {
     origins: { api: '', output: '', proxy: '' },
     key,

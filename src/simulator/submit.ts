@@ -1,13 +1,13 @@
-import { describe, json, statusOf, type Answer } from './answer.ts'
+import { describe, json, statusOf, type Answer } from './answers/answer.ts'
 import { callBack } from './callbacks.ts'
-import type { Job } from './jobs.ts'
-import type { Submission } from './journal.ts'
-import { readKnobs } from './knob-words.ts'
-import type { Knobs } from './knobs.ts'
-import { Refusal } from './refusal.ts'
-import { readRequest, type InpaintRequest } from './request.ts'
-import { acceptance, refusal } from './submission-answers.ts'
-import type { World } from './world.ts'
+import type { Job } from './jobs/job.ts'
+import type { Submission } from './jobs/journal.ts'
+import { readKnobs } from './knobs/knob-words.ts'
+import type { Knobs } from './knobs/knobs.ts'
+import { Refusal } from './knobs/refusal.ts'
+import { readRequest, type InpaintRequest } from './jobs/request.ts'
+import { acceptance, refusal } from './answers/submission-answers.ts'
+import type { World } from './jobs/world.ts'
 
 interface Asked {
   body: unknown
@@ -22,7 +22,9 @@ export async function submit(world: World, asked: Asked): Promise<Answer> {
   const reply = await answer(world, submission, asked)
   submission.reply = reply.kind === 'cut' ? 'cut' : { code: reply.code, status: statusOf(reply) }
   world.journal.changed()
-  world.log(`inpaint ${submission.providerId ?? 'refused'} ${JSON.stringify(submission.trackId)}: ${describe(reply)}`)
+  world.log(
+    `inpaint ${submission.providerId ?? 'refused'} ${JSON.stringify(submission.trackId)}: ${describe(reply)}`,
+  )
   return reply
 }
 
@@ -37,7 +39,8 @@ async function answer(world: World, submission: Submission, asked: Asked): Promi
     checkKey(world, asked.key)
     const request = readRequest(asked.body)
     const knobs = readKnobs(request.prompt, world.knobs)
-    const reply = refusal(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
+    const reply =
+      refusal(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
     await world.background.sleep(knobs.reply_delay)
     return reply
   } catch (error) {

@@ -1,4 +1,4 @@
-import { KNOBS, knobNames, type KnobName } from './knobs.ts'
+import { KNOBS, knobNames, type KnobName } from './knobs/knobs.ts'
 import type { Simulator } from './simulator.ts'
 
 /** The text of `--help`. */
@@ -58,7 +58,8 @@ Try:
 
 function describeKnob(name: KnobName) {
   const knob = KNOBS[name]
-  if (knob.kind === 'amount') return `${name}=${knob.min}..${knob.max}   ${knob.unit} ${knob.about} (${knob.fallback})`
+  if (knob.kind === 'amount')
+    return `${name}=${knob.min}..${knob.max}   ${knob.unit} ${knob.about} (${knob.fallback})`
   const values = knob.values.map(([value, meaning]) => `  ${value.padEnd(12)}${meaning}`)
   const fallback = knob.kind === 'sequence' ? knob.fallback.join('+') : knob.fallback
   return [`${name}   ${knob.about} (${fallback})`, ...values].join('\n')

@@ -1,0 +1,50 @@
+import type { OfferedImage } from './image.ts'
+import type { NsfwVerdict } from './verdict.ts'
+
+/** The three roads by which the provider tells an outcome. */
+export type Road = 'reply' | 'callback' | 'fetch'
+
+/** What a message told besides its status. */
+export interface Facts {
+  providerId: string | null
+  etaSeconds: number | null
+  generationTimeSeconds: number | null
+  seed: number | null
+  meta: Record<string, unknown> | null
+  tip: string | null
+  webhookStatus: string | null
+  /** Undefined where the message does not have the field at all. */
+  nsfw: { value: unknown; verdict: NsfwVerdict } | undefined
+  /** Whether the message has a `proxy_links` field, be it empty. */
+  mentionsProxies: boolean
+}
+
+/** What the provider says of a generation, by any of the three roads. */
+export type Outcome = Facts &
+  (
+    | { status: 'processing' }
+    /** `cutOff`: how many links more it named than one message may. */
+    | { status: 'succeeded'; images: OfferedImage[]; cutOff: number }
+    | { status: 'failed'; message: string }
+  )
+
+/** What came of asking the provider: an outcome, or none. */
+export type Reply =
+  | Outcome
+  /**
+   * Nothing was accepted; try again later. Null: the provider did not say when. `full`: it refused
+   * because enough is out already; else it was not reached at all.
+   */
+  | { status: 'held'; retryAfterSeconds: number | null; full: boolean; reason: string }
+  /** Sent, and no readable answer: the job may be running or not. */
+  | { status: 'unreadable'; reason: string }
+
+/** Whether the provider itself spoke. */
+export const answered = (reply: Reply) =>
+  reply.status !== 'unreadable' && (reply.status !== 'held' || reply.full)
+
+/** What a callback says; no outcome where it cannot be read. */
+export interface CallbackReading {
+  outcome: Outcome | null
+  trackId: string | null
+}

@@ -1,0 +1,207 @@
+import { choice, seconds, sequence, times, type Knob, type ValueOf } from './knob-kinds.ts'
+
+const DAY_SECONDS = 24 * 3600
+
+/**
+ * Every misbehaviour there is to ask for. The reading of prompts and flags, the types and the help
+ * text all come from here.
+ */
+export const KNOBS = {
+  reply: choice(
+    'what the submission is answered',
+    ['processing', 'accepted; the result comes later'],
+    ['queued', 'the same with status queued'],
+    ['success', 'accepted; answered with the result when the job has ended'],
+    ['hollow', 'accepted; status success, but no output yet'],
+    ['400', 'accepted; the processing body under HTTP 400'],
+    ['500', 'accepted, yet answered with an HTML page under HTTP 500'],
+    ['page', 'accepted, yet answered with an HTML page under HTTP 200'],
+    ['cut', 'accepted, but the connection is cut in the middle of the reply'],
+    ['half', 'accepted; the first half of the JSON, as if it were all'],
+    ['empty', 'accepted; an empty body'],
+    ['array', 'accepted; the processing body inside a JSON array'],
+    ['unknown', 'accepted; a status that nobody knows'],
+    ['error', 'refused with an error: error_code and error_words say how'],
+    ['failed', 'refused with status failed and no id, under error_code'],
+    ['429', 'refused for too many queued requests, with retry_after'],
+    ['limited', 'the same under HTTP 200'],
+    ['503', 'refused with an HTML page under HTTP 503'],
+  ),
+  error_code: choice(
+    'HTTP code of an error that was asked for',
+    ['200', 'the usual one'],
+    ['400', 'Bad Request'],
+    ['401', 'Unauthorized'],
+    ['402', 'Payment Required'],
+    ['403', 'Forbidden'],
+    ['500', 'Internal Server Error'],
+  ),
+  error_words: choice(
+    'how an error that was asked for says why',
+    ['message', 'a string in message'],
+    ['messege', 'a string in messege'],
+    ['fields', 'message is an object of arrays, by field'],
+    ['tip', 'a string in tip'],
+    ['tips', 'a string in tips'],
+    ['bare', 'a string in message, and no status'],
+  ),
+  reply_delay: seconds('before the submission is answered', 0),
+  retry_after: seconds('named by a 429', 30),
+  id: choice(
+    'the provider id',
+    ['number', 'an integer'],
+    ['text', 'such as abc123-def456'],
+    ['mismatch', 'an integer, while fetch_result names another one'],
+    ['null', 'an integer, but null in the reply'],
+    ['empty', 'an integer, but "" in the reply'],
+    ['absent', 'an integer, but not in the reply'],
+  ),
+  result: choice(
+    'what becomes of the job',
+    ['images', 'as many pictures as samples'],
+    ['none', 'success without a picture'],
+    ['failed', 'failed, by callback and fetch alike'],
+    ['never', 'processing for ever'],
+  ),
+  delay: seconds('from acceptance to the end of the job', 1),
+  callback: choice(
+    'what the webhook hears',
+    ['auto', 'callbacks after the reply, but none after reply=success'],
+    ['sent', 'callbacks after the reply, also after reply=success'],
+    ['lost', 'nothing'],
+    ['doubled', 'each callback twice'],
+    ['early', 'the callbacks before the reply to the submission'],
+    ['failed', 'a failure, although a fetch gives the result'],
+  ),
+  callback_says: sequence(
+    'the callbacks one after the other, joined by + (processing+result+failed)',
+    ['result', 'what became of the job'],
+    ['processing', 'still processing'],
+    ['failed', 'a failure'],
+    ['other', 'success with other pictures than those of result'],
+  ),
+  callback_body: choice(
+    'how much a callback says',
+    ['full', 'everything that a fetch says'],
+    ['short', 'as documented: no proxy_links and no nsfw_content_detected'],
+    ['bare', 'status, output and message: no id and no track_id either'],
+  ),
+  callback_type: choice(
+    'content-type of a callback',
+    ['json', 'application/json'],
+    ['text', 'text/plain'],
+  ),
+  callback_delay: seconds('from the end of the job to the first callback', 0),
+  callback_gap: seconds('between one callback and the next', 0),
+  callback_tries: times('a callback is delivered until it gets a 2xx, one second apart', 1, 5),
+  fetch: choice(
+    'what a fetch is answered once the job has ended, for the first fetch_asks asks',
+    ['result', 'the result'],
+    ['processing', 'still processing, with a message'],
+    ['messege', 'the same with the message in messege'],
+    ['failed', 'status failed'],
+    ['error', 'an error: error_code and error_words say how'],
+    ['429', 'too many requests, with retry_after'],
+    ['page', 'an HTML page under HTTP 502'],
+  ),
+  fetch_asks: times('so many asks are answered as fetch says, then the result', 1, 1000),
+  fetch_outputs: choice(
+    'which pictures a fetch names',
+    ['same', 'those of result'],
+    ['other', 'those of callback_says=other'],
+    ['all', 'both'],
+  ),
+  fetch_body: choice(
+    'how much a fetch says',
+    ['full', 'everything'],
+    ['short', 'no proxy_links and no nsfw_content_detected'],
+    ['future', 'everything, and still future_links'],
+  ),
+  outputs: choice(
+    'the links in output',
+    ['ok', 'alive as soon as the job has ended'],
+    ['late', '404 at first, alive after `late` seconds'],
+    ['dead', '404 for ever'],
+  ),
+  outputs_shape: choice(
+    'how output lists links',
+    ['array', 'an array of strings'],
+    ['objects', 'an array of {url} objects'],
+    ['text', 'the first as one plain string, "" where there is none'],
+  ),
+  proxies: choice(
+    'the links in proxy_links',
+    ['ok', 'the same paths on the mirror, alive'],
+    ['late', 'on the mirror, 404 at first, alive after `late` seconds'],
+    ['dead', 'on the mirror, 404 for ever'],
+    ['different', 'on the mirror, where they show other pictures'],
+    ['identical', 'the links of output once more'],
+    ['none', 'no links, as ""'],
+    ['empty', 'no links, as []'],
+    ['null', 'no links, as null'],
+    ['absent', 'no links, and no such field'],
+  ),
+  proxies_shape: choice(
+    'how proxy_links lists links',
+    ['array', 'an array of strings'],
+    ['text', 'the first as one plain string, "" where there is none'],
+    ['indexed', 'an object such as {"0": url}'],
+  ),
+  late: seconds('that late links are not ready, from the end of the job', 3),
+  unready: choice(
+    'what links answer that are late or dead',
+    ['404', 'a page under HTTP 404'],
+    ['403', 'a page under HTTP 403'],
+    ['page', 'a page under HTTP 200'],
+    ['half', 'the first half of the picture, as if it were all'],
+  ),
+  signed: choice(
+    'whether a link says when it dies; each message signs it anew',
+    ['no', 'it does not'],
+    ['expires', 'by Expires, as CloudFront writes it'],
+    ['amz', 'by X-Amz-Date and X-Amz-Expires, as S3 writes them'],
+  ),
+  lifetime: seconds(
+    'until a link answers 403: from its signature, else from the end of the job',
+    DAY_SECONDS,
+    7 * DAY_SECONDS,
+  ),
+  content_type: choice(
+    'of what links answer',
+    ['image', 'that of the picture'],
+    ['text', 'text/plain'],
+  ),
+  encoding: choice(
+    'of the pictures',
+    ['bytes', 'as they are'],
+    ['base64', 'base64 text, in links that end in .base64'],
+    ['data', 'the same behind data:image/…;base64,'],
+  ),
+  slow: seconds('that the body of a picture takes', 0),
+  nsfw: choice(
+    'nsfw_content_detected',
+    ['clear', 'false'],
+    ['flagged', 'true; the pictures are blurred unless safety_checker is no'],
+    ['silent', 'absent'],
+    ['null', 'null'],
+  ),
+  nsfw_shape: choice('how true and false are said', ['boolean', 'true'], ['text', '"true"']),
+  picture: choice(
+    'what pictures show',
+    ['auto', 'a landscape; blurred where nsfw says so'],
+    ['pixelated', 'a landscape in coarse squares, whatever nsfw says'],
+    ['black', 'nothing, whatever nsfw says'],
+  ),
+  format: choice(
+    'of the pictures',
+    ['png', 'PNG'],
+    ['jpeg', 'JPEG, in links that end in .jpg'],
+    ['webp', 'WebP'],
+  ),
+} as const satisfies Record<string, Knob>
+
+export type KnobName = keyof typeof KNOBS
+
+export type Knobs = { [K in KnobName]: ValueOf<(typeof KNOBS)[K]> }
+
+export const knobNames = Object.keys(KNOBS) as KnobName[]
