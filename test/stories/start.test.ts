@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { API_KEY, type Bench, it, TOKEN } from '../support/process/bench.ts'
 import { ask, isArchived, submitted, untilShown } from '../support/process/client.ts'
-import { freePort, type Program, type Settings, until } from '../support/process/program.ts'
+import { type Program, type Settings, until } from '../support/process/program.ts'
+import { freePort } from '../support/ports.ts'
 
 const said = ({ lines }: Program) => lines.join('\n')
 
