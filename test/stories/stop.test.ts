@@ -22,13 +22,15 @@ const readiness = async (program: Program) => {
 }
 
 it.concurrent('ends at once, and well, when there is nothing to do', async ({ bench }) => {
+  const began = Date.now()
   const { program } = await bench.service()
   const asked = Date.now()
 
   program.child.kill('SIGTERM')
 
   expect(await program.ended).toEqual({ code: 0, signal: null })
-  expect(Date.now() - asked).toBeLessThan(3000)
+  // A busy machine, too, does that sooner than it starts.
+  expect(Date.now() - asked).toBeLessThan(Math.max(3000, asked - began))
 })
 
 it.concurrent('ends at once although a client keeps its connection', async ({ bench }) => {
@@ -44,9 +46,12 @@ it.concurrent(
   'lets the client that waits have its answer before it ends, and says meanwhile that it is draining',
   async ({ bench }) => {
     const { here, provider, program } = await bench.service(async (job, answer, provider) => {
-      await delay(3500)
+      await until(() => wasLookedAt)
+      // For longer than connections are left open once everything has been answered.
+      await delay(2500)
       answer.json(provider.processing(job))
     })
+    let wasLookedAt = false
     const waiting = submitted(program)
     await until(() => provider.submissions.length === 1)
 
@@ -55,6 +60,7 @@ it.concurrent(
 
     expect(await readiness(program)).toMatchObject({ status: 503, body: { ledger: 'draining' } })
     expect((await ask(program, '/livez')).status).toBe(200)
+    wasLookedAt = true
     const { id, status } = await waiting
     expect(status).toBe('processing')
     expect(await program.ended).toEqual({ code: 0, signal: null })
@@ -178,7 +184,7 @@ it.concurrent(
     const provider = await bench.standIn()
     const { settings } = await bench.home(provider.settings())
     const cli = await builtCli({
-      file: 'ledger/driver/writer.node.ts',
+      file: 'ledger/driver/writer.thread.node.ts',
       from: 'statements.push(...added)',
       to: "if (JSON.stringify(lists).includes('a fault of ours')) process.exit(); statements.push(...added)",
     })
@@ -192,7 +198,7 @@ it.concurrent(
     const { code } = await program.ended
 
     expect([code, await unanswered]).toEqual([1, 'unanswered'])
-    expect(program.lines.join('\n')).toMatch(/the thread of .*writer\.node\.js has ended/u)
+    expect(program.lines.join('\n')).toMatch(/the thread of .*writer\.thread\.node\.js has ended/u)
     const again = await bench.start(settings)
     expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
     expect(provider.submissions).toHaveLength(1)
