@@ -195,7 +195,7 @@ it('makes the ledger of the demo again, and it tells the same', async ({ bench }
   expect(await command(['completeness'], { ...settings, DATABASE_PATH: into })).toMatchObject({
     code: 0,
   })
-}, 90_000)
+})
 
 it('adopts what was under way when the ledger was lost, and archives it', async ({ bench }) => {
   const { here, provider, program } = await bench.service()
