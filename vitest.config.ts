@@ -10,8 +10,9 @@ const OVER_D1 = [
 
 export default defineConfig({
   test: {
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // What may not take long is measured by its test: these only end what hangs.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     // Half of the time is spent waiting for processes, and vitest itself would run one file at a time on two cores.
     maxWorkers: 2,
     projects: [

@@ -10,6 +10,7 @@ const STATUS_BY_CODE = {
   forbidden: 403,
   not_found: 404,
   not_archived_yet: 404,
+  nothing_to_retry: 409,
   image_lost: 410,
   body_too_large: 413,
   range_not_satisfiable: 416,

@@ -7,7 +7,6 @@ import { type Bound, bind, join, json, number, raw, sql, statement, text } from 
 // carries the first statement's verdict to the last.
 
 const COPY = [
-  'source_url',
   'sha256',
   'bytes',
   'content_type',
@@ -17,6 +16,8 @@ const COPY = [
   'suspect',
 ] as const
 const isTaken = raw("images.status = 'pending' and excluded.status = 'archived'")
+/** Nothing is to be had where it was offered before: the new place is tried next. */
+const isParked = raw("images.status = 'pending' and images.due_at is null")
 const takenCopy = join(
   [...COPY, 'status', 'archived_at'].map(
     (name) => sql`${raw(name)} = iif(${isTaken}, ${raw(`excluded.${name}`)},
@@ -45,10 +46,13 @@ const addImages = statement(sql`
       and twin.source_url = value ->> 'url'
   where changes() > 0
   on conflict (generation_id, source, position) do update set ${takenCopy},
+    source_url = iif(${isTaken} or ${isParked}, excluded.source_url, source_url),
+    host = iif(${isParked}, excluded.host, host),
     leased_until = iif(${isTaken}, null, leased_until),
     failure_code = iif(${isTaken}, null, failure_code),
     failure_message = iif(${isTaken}, null, failure_message),
     expires_at = case
+      when ${isParked} then excluded.expires_at
       when status = 'pending' then min(expires_at, excluded.expires_at)
       else expires_at end,
     due_at = case

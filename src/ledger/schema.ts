@@ -166,6 +166,7 @@ export const offers = sqliteTable(
     by: text().$type<Road>().notNull(),
     offeredAt: integer('offered_at').notNull(),
     expiresAt: integer('expires_at').notNull(),
+    /** Since the image was offered or retried. */
     attempts: integer().notNull().default(0),
     /**
      * Nothing more is to be had here: refused for good, or tried once more after its link had died.

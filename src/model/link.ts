@@ -11,16 +11,23 @@ const YEAR_2000_MS = Date.UTC(2000, 0)
 const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 
 /**
- * When the link dies, in milliseconds since the epoch: what its query says (`Expires`, as
- * CloudFront and S3's version 2 write it, or `X-Amz-Date` with `X-Amz-Expires`; the earlier where
- * both stand), and else `offeredAt + lifetimeMs`. A time before 2000 or over ten years past
- * `offeredAt` is not believed. The result may lie before `offeredAt`.
+ * When the link dies, in milliseconds since the epoch: what it says itself, and else
+ * `offeredAt + lifetimeMs`. The result may lie before `offeredAt`.
  */
 export function linkExpiresAt(url: string, offeredAt: number, lifetimeMs: number): number {
+  return statedExpiry(url, offeredAt) ?? offeredAt + lifetimeMs
+}
+
+/**
+ * When the link dies by what its query says: `Expires`, as CloudFront and S3's version 2 write it,
+ * or `X-Amz-Date` with `X-Amz-Expires`; the earlier where both stand, null where neither does. A
+ * time before 2000 or over ten years past `offeredAt` is not believed.
+ */
+export function statedExpiry(url: string, offeredAt: number): number | null {
   const query = queryOf(url)
   const isBelievable = (at: number) => at >= YEAR_2000_MS && at <= offeredAt + TEN_YEARS_MS
   const stated = [epochExpiry(query), signedExpiry(query)].filter(isBelievable)
-  return stated.length > 0 ? Math.min(...stated) : offeredAt + lifetimeMs
+  return stated.length > 0 ? Math.min(...stated) : null
 }
 
 function queryOf(url: string) {

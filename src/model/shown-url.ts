@@ -7,15 +7,22 @@ const SECRETS = new Set([
   'token',
 ])
 
+const PARTS = /^([^?#]*)(\?[^#]*)?(#.*)?$/s
+
 /**
  * The URL without userinfo, and with `***` for each value in its query that proves a right to read.
  * Every other byte stays. Works on text, so that what is no URL is redacted as far as it looks like
  * one. Never throws.
  */
 export function redactUrl(url: string): string {
-  const [, beforeQuery = '', query = '', fragment = ''] =
-    /^([^?#]*)(\?[^#]*)?(#.*)?$/s.exec(url) ?? []
+  const [, beforeQuery = '', query = '', fragment = ''] = PARTS.exec(url) ?? []
   return withoutUserinfo(beforeQuery) + query.replace(/[^?&]+/g, redactPair) + fragment
+}
+
+/** Whether a proof of the right to read was taken out of its query: it opens nothing any more. */
+export function isRedacted(url: string): boolean {
+  const [, , query = ''] = PARTS.exec(url) ?? []
+  return query.split(/[?&]/).some((pair) => isSecret(pair) && pair.endsWith('=***'))
 }
 
 /**
@@ -30,10 +37,10 @@ function withoutUserinfo(beforeQuery: string) {
 }
 
 function redactPair(pair: string) {
-  const equals = pair.indexOf('=')
-  if (equals < 0 || !SECRETS.has(nameOf(pair))) return pair
-  return `${pair.slice(0, equals)}=***`
+  return isSecret(pair) ? `${pair.slice(0, pair.indexOf('='))}=***` : pair
 }
+
+const isSecret = (pair: string) => pair.includes('=') && SECRETS.has(nameOf(pair))
 
 /**
  * As a server reads it: percent-decoded, and without the tabs and line ends that URL parsing drops.

@@ -287,7 +287,7 @@ function isLastTry({ config }: Deps, place: Place, at: number, { code }: ImageFa
 function sequel(deps: Deps, image: ClaimedImage, places: Place[], hasCopy: boolean): Sequel {
   const now = deps.now()
   const place = nextPlace(places, now)
-  if (place) return { kind: 'again', place, dueAt: dueAt(deps, image, places, place, now) }
+  if (place) return { kind: 'again', place, dueAt: dueAt(deps, places, place, now) }
   if (hasCopy) return { kind: 'truncated' }
   return image.providerId !== null && !image.freshLinksAsked ? { kind: 'parked' } : { kind: 'lost' }
 }
@@ -296,10 +296,10 @@ function sequel(deps: Deps, image: ClaimedImage, places: Place[], hasCopy: boole
  * An untried place at once; else after the backoff of this round, and not later than the next link
  * dies.
  */
-function dueAt({ config }: Deps, image: ClaimedImage, places: Place[], place: Place, now: number) {
+function dueAt({ config }: Deps, places: Place[], place: Place, now: number) {
   if (place.attempts === 0) return now
   const live = places.filter(({ exhausted }) => !exhausted)
-  const round = Math.ceil(image.attempts / live.length)
+  const round = Math.max(...live.map(({ attempts }) => attempts))
   const deaths = live.map(({ expiresAt }) => expiresAt).filter((expiresAt) => expiresAt > now)
   return Math.min(now + retryDelayMs(round, config.retryBaseSeconds), ...deaths)
 }

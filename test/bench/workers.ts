@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { freePort, until } from '../support/process/program.ts'
+import { freePort } from '../support/ports.ts'
+import { until } from '../support/process/program.ts'
 import { bundled } from '../support/bundle.ts'
 import { startWorkerd, type Workerd } from '../support/workerd.ts'
 import { callbacksFor } from './callbacks.ts'

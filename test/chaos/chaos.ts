@@ -2,14 +2,8 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts'
-import {
-  freePort,
-  launch,
-  type Program,
-  type Settings,
-  start,
-  until,
-} from '../support/process/program.ts'
+import { launch, type Program, type Settings, start, until } from '../support/process/program.ts'
+import { freePort } from '../support/ports.ts'
 import { check, hasEnded } from './check.ts'
 import { Client, type Shown } from './client.ts'
 import { type Dice, diceOf, oneOf } from './dice.ts'

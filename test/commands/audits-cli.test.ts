@@ -195,7 +195,7 @@ it('makes the ledger of the demo again, and it tells the same', async ({ stage }
   expect(await command(['completeness'], { ...settings, DATABASE_PATH: into })).toMatchObject({
     code: 0,
   })
-}, 90_000)
+})
 
 it('adopts what was under way when the ledger was lost, and archives it', async ({ stage }) => {
   const { here, provider, program } = await stage.service()

@@ -84,7 +84,7 @@ describe.concurrent('afterimage demo', () => {
     expect(err).toMatch(/^ +\d+\.\d s {2}all is well: succeeded, archived ■■$/mu)
     expect(err).toContain('Every generation ended as it should.')
     expect(objectsIn(made).length).toBeGreaterThan(10)
-  }, 60_000)
+  })
 
   it.skipIf(!isS3Here)(
     '--s3 keeps every image in the bucket and none on the disk, and ends with 0',

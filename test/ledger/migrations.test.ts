@@ -21,7 +21,7 @@ it('makes the same schema by our own start as by wrangler', async () => {
     expect.arrayContaining(['generations', 'images', 'generations_status']),
   )
   expect(schema(d1)).toEqual(ours)
-}, 120_000)
+})
 
 /** The file of a local D1 database to which wrangler applied `migrations/`. */
 async function migratedByWrangler(directory: string) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { redactUrl } from '../../src/model/shown-url.ts'
+import { isRedacted, redactUrl } from '../../src/model/shown-url.ts'
 
 describe('redactUrl', () => {
   it.each([
@@ -51,6 +51,18 @@ describe('redactUrl', () => {
         (url) => redactUrl(redactUrl(url)) === redactUrl(url),
       ),
     )
+  })
+
+  it.each([
+    ['https://cdn.test/1.png?Expires=1&Signature=abc', true],
+    ['https://s3.test/a?x-amz-signature=1&X-Amz-Date=2', true],
+    ['https://a.test/?%74oken=a', true],
+    ['https://a.test/?token', false],
+    ['https://a.test/?mytoken=***', false],
+    ['https://a.test/***?x=1#token=***', false],
+    ['https://user:hunter2@a.test/', false],
+  ])('can be seen to have taken something out of the query of %s: %s', (url, isSeen) => {
+    expect([isRedacted(redactUrl(url)), isRedacted(url)]).toEqual([isSeen, false])
   })
 
   it('hides the user and the token of any URL', () => {

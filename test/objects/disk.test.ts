@@ -79,7 +79,7 @@ describe('a folder of objects', () => {
       expect(kept).toEqual(expect.arrayContaining(promised))
     }
     expect(readdirSync(join(folder, '.tmp'))).not.toEqual([])
-  }, 60_000)
+  })
 
   it('removes what a killed process left behind, and nothing that is being written now', async () => {
     await put(store, 'kept.png', bytes('kept'))

@@ -14,7 +14,7 @@ import { picture } from '../support/process/picture.ts'
 import { until } from '../support/process/program.ts'
 import type { Script } from '../support/process/stand-in.ts'
 
-const LEASE_MS = 3000
+const LEASE_MS = 6000
 const SLOTS = 4
 const PATHS = ['0', '1', '2']
 
@@ -75,7 +75,6 @@ it.for<[string, Manner]>([
   ['answers a byte at a time', trickles],
 ])(
   'gives the slot of a download back before its lease has run out when the host %s, tries again, and copies it once in the end',
-  { timeout: 60_000 },
   async ([, manner], { stage }) => {
     const host = await sickHost(stage, manner)
     const provider = await stage.standIn(shownBy(host.origin))
@@ -95,10 +94,10 @@ it.for<[string, Manner]>([
     for (const { id } of others) await untilShown(program, id, isSettled)
     const triesMeanwhile = host.visits.length
     const triesOf = (wanted: string) => host.visits.filter(({ path }) => path === wanted).length
-    await until(() => PATHS.every((path) => triesOf(path) >= 2), 20_000)
+    await until(() => PATHS.every((path) => triesOf(path) >= 2))
     const hung = [...host.visits]
     host.recover()
-    for (const { id } of stuck) await until(() => untilShown(program, id, isArchived), 20_000)
+    for (const { id } of stuck) await untilShown(program, id, isArchived)
 
     // The others are done before the first of those that hang is given up.
     expect(triesMeanwhile).toBe(SLOTS / 2)

@@ -83,7 +83,7 @@ it('loses every hostile link, reaches nobody, and keeps the good image beside th
   expect(attacks.length).toBeGreaterThan(300)
   expect(listeners.filter(({ connections }) => connections() > 0)).toEqual([])
   expect(new Set(provider.gets.map(({ url }) => url)).size).toBe(messages.length)
-}, 120_000)
+})
 
 it('asks for no picture at its own doors, allowed or not', async ({ stage }) => {
   const own: Attack[] = [
@@ -151,7 +151,7 @@ it('outlives every hostile body in bounded time and memory, and keeps the good i
   )
   const { door, file } = await bothCopies(program, here, generation, generation.images.length - 1)
   expect(door.equals(file)).toBe(true)
-}, 120_000)
+})
 
 it('cuts a list of ten thousand links down, says so, and goes on answering', async ({ stage }) => {
   const { provider, program } = await behind(stage, [], (job, answer, provider) => {
@@ -207,7 +207,7 @@ const untilSettled = (program: Program, id: string, watch: () => void = () => un
     watch()
     const generation = await shown(program, id)
     return isSettled(generation) && generation
-  }, 100_000)
+  })
 
 const goodLink = (provider: StandIn, { paths: [path = ''] }: Job) => provider.origin(0) + path
 

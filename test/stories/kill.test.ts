@@ -14,7 +14,7 @@ it('loses nothing that it answered, and does nothing twice, however often it is 
   const { problems } = await runChaos({ folder, generations: 50, rounds: 5, seed: SEED })
 
   expect(problems).toEqual([])
-}, 120_000)
+})
 
 /**
  * The answer is sent before the commit; and the commit takes so long that a kill falls between
@@ -51,7 +51,7 @@ it('would lose callbacks in the same kills if they were answered before they are
   expect(
     problems.filter((problem) => /callbacks were answered 200, and \d+ are kept/u.test(problem)),
   ).not.toEqual([])
-}, 120_000)
+})
 
 it('would lose nothing in them if only the commit took that long', async ({ stage }) => {
   const { folder } = await stage.home()
@@ -67,4 +67,4 @@ it('would lose nothing in them if only the commit took that long', async ({ stag
   })
 
   expect(problems).toEqual([])
-}, 120_000)
+})

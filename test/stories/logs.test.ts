@@ -41,7 +41,6 @@ it.concurrent(
     expect(await foundIn(join(here.folder, 'data'), secrets)).toEqual([])
     expect(await foundIn(here.objects, secrets)).toEqual([])
   },
-  20_000,
 )
 
 it.concurrent(

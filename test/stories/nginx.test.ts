@@ -7,7 +7,8 @@ import { delimiter, join } from 'node:path'
 import { describe, expect } from 'vitest'
 import { type Stage, it } from '../support/process/bench.ts'
 import { ask, isArchived, post, inpaint, submitted, untilShown } from '../support/process/client.ts'
-import { freePort, until } from '../support/process/program.ts'
+import { until } from '../support/process/program.ts'
+import { freePort } from '../support/ports.ts'
 import type { Script } from '../support/process/stand-in.ts'
 
 const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']

@@ -41,8 +41,8 @@ const oftenTheSame: Script = (job, answer, provider) => {
 
 const OUTAGE_MS = 25_000
 
-const DYING = 'a link that dies in seconds'
-const DYING_MS = 8000
+const DYING = 'a link that dies within the minute'
+const DYING_MS = 40_000
 const SLOTS = 8
 const DAYS_MS = 3 * 24 * 3600 * 1000
 
@@ -80,6 +80,8 @@ async function firstOf(
   }
   return null
 }
+
+const archivedAt = ({ archived_at }: Shown) => Date.parse(archived_at ?? '')
 
 const submitMany = (program: Program, count: number) =>
   Promise.all(Array.from({ length: count }, () => submitted(program)))
@@ -158,6 +160,7 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
       await delay(200)
     }
     const state = await readiness(program)
+    const outageS = (Date.now() - downAt) / 1000
     const downloads = provider.gets.filter(({ at }) => at > downAt).length
     const saidMeanwhile = linesAbout(
       program.lines.slice(linesBefore),
@@ -171,16 +174,16 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
       objects: expect.stringMatching(/^down since \d{4}-/u) as unknown,
     })
     expect(downloads).toBeGreaterThan(OUTAGE_MS / 2000)
-    expect(downloads).toBeLessThanOrEqual(OUTAGE_MS / 1000 + 1 + SLOTS)
+    expect(downloads).toBeLessThanOrEqual(outageS + 1 + SLOTS)
     expect(saidMeanwhile).toBe(1)
     expect(provider.deliveries.map(({ status }) => status)).toEqual(ids.map(() => 200))
     expect(await livez.longestGapMs()).toBeLessThan(1000)
     const kept = await bucket.pictures()
     expect(kept).toEqual(picturesInLedger(here.database))
     expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
-  }, 90_000)
+  })
 
-  it('copies links that die in seconds before those that live for days, once the store is back', async ({
+  it('copies links that die within the minute before all others, once the store is back', async ({
     stage,
   }) => {
     const { here, provider, program } = await service(stage, dyingOrLasting, {
@@ -197,13 +200,12 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
 
     await radosgw.startGateway()
     const first = await Promise.all(dying.map(({ id }) => untilShown(program, id, isSettled)))
-    const left =
-      40 -
-      (await Promise.all(lasting.map(({ id }) => shown(program, id)))).filter(isArchived).length
-    for (const { id } of lasting) await untilShown(program, id, isSettled)
+    const then = await Promise.all(lasting.map(({ id }) => untilShown(program, id, isSettled)))
+    const lastOfDying = Math.max(...first.map(archivedAt))
     expect(first.map(({ archive_status }) => archive_status)).toEqual(Array(8).fill('archived'))
     const kept = await bucket.pictures()
-    expect(left).toBeGreaterThan(0)
+    // Which of them is used to find out that the store is back is not ours to say.
+    expect(then.filter((one) => archivedAt(one) < lastOfDying).length).toBeLessThan(20)
     expect(kept).toEqual(picturesInLedger(here.database))
     expect([...kept.values()].toSorted()).toEqual(hashesShown(provider))
   })
@@ -229,7 +231,9 @@ describe.skipIf(!radosgwInstalled('the service on S3'))('the service on a real S
     expect(picturesInLedger(here.database).has(pathname.slice(`/${radosgw.bucket}/`.length))).toBe(
       true,
     )
-    expect(program.lines.filter((line) => line.includes(door))).toHaveLength(2)
+    // What was logged comes by another way than what was answered.
+    await until(() => linesAbout(program.lines, door) >= 2)
+    expect(linesAbout(program.lines, door)).toBe(2)
     const { accessKeyId, secretAccessKey } = radosgw.credentials
     for (const hidden of ['X-Amz', accessKeyId, secretAccessKey])
       expect(program.lines.join('\n')).not.toContain(hidden)

@@ -45,7 +45,6 @@ const stores = {
 
 it.concurrent.for(['folder', 's3'] as const)(
   'keeps no secret in the ledger, the objects (%s), the log or an answer, however it was spelled',
-  { timeout: 60_000 },
   async (kind, { stage }) => {
     const store = await stores[kind](stage)
     const provider = await stage.standIn(talkative)

@@ -1,10 +1,11 @@
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { API_KEY, type Stage, it, TOKEN } from '../support/process/bench.ts'
 import { ask, isArchived, submitted, untilShown } from '../support/process/client.ts'
-import { freePort, type Program, type Settings, until } from '../support/process/program.ts'
+import { type Program, type Settings, until } from '../support/process/program.ts'
+import { freePort } from '../support/ports.ts'
 
 const said = ({ lines }: Program) => lines.join('\n')
 
@@ -96,8 +97,8 @@ it.concurrent(
   },
 )
 
-it.concurrent('says that its port is taken', async ({ stage }) => {
-  const { settings } = await stage.home()
+it.concurrent('says that its port is taken, and leaves one file', async ({ stage }) => {
+  const { settings, database } = await stage.home()
   const other = createServer().listen(Number(settings['PORT']), '127.0.0.1')
   await until(() => other.listening)
 
@@ -107,6 +108,7 @@ it.concurrent('says that its port is taken', async ({ stage }) => {
   expect(text).toBe(
     `afterimage cannot start: listen EADDRINUSE: address already in use 127.0.0.1:${settings['PORT'] ?? ''}. Set PORT to a free one.`,
   )
+  expect(await readdir(dirname(database))).toEqual(['afterimage.db', 'secrets.json'])
 })
 
 it.concurrent(

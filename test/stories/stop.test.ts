@@ -1,5 +1,5 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, readdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
@@ -22,13 +22,15 @@ const readiness = async (program: Program) => {
 }
 
 it.concurrent('ends at once, and well, when there is nothing to do', async ({ stage }) => {
+  const began = Date.now()
   const { program } = await stage.service()
   const asked = Date.now()
 
   program.child.kill('SIGTERM')
 
   expect(await program.ended).toEqual({ code: 0, signal: null })
-  expect(Date.now() - asked).toBeLessThan(3000)
+  // A busy machine, too, does that sooner than it starts.
+  expect(Date.now() - asked).toBeLessThan(Math.max(3000, asked - began))
 })
 
 it.concurrent('ends at once although a client keeps its connection', async ({ stage }) => {
@@ -44,9 +46,12 @@ it.concurrent(
   'lets the client that waits have its answer before it ends, and says meanwhile that it is draining',
   async ({ stage }) => {
     const { here, provider, program } = await stage.service(async (job, answer, provider) => {
-      await delay(3500)
+      await until(() => wasLookedAt)
+      // For longer than connections are left open once everything has been answered.
+      await delay(2500)
       answer.json(provider.processing(job))
     })
+    let wasLookedAt = false
     const waiting = submitted(program)
     await until(() => provider.submissions.length === 1)
 
@@ -55,6 +60,7 @@ it.concurrent(
 
     expect(await readiness(program)).toMatchObject({ status: 503, body: { ledger: 'draining' } })
     expect((await ask(program, '/livez')).status).toBe(200)
+    wasLookedAt = true
     const { id, status } = await waiting
     expect(status).toBe('processing')
     expect(await program.ended).toEqual({ code: 0, signal: null })
@@ -91,15 +97,36 @@ it.concurrent(
 
     expect(await program.ended).toEqual({ code: 0, signal: null })
     expect(await readdir(join(here.objects, '.tmp'))).toEqual([])
-    expect(await readdir(join(here.folder, 'data'))).toEqual([
-      'afterimage.db',
-      'afterimage.db.lock',
-      'secrets.json',
-    ])
+    expect(await readdir(join(here.folder, 'data'))).toEqual(['afterimage.db', 'secrets.json'])
     const ledger = new Database(here.database, { readonly: true })
     expect(ledger.pragma('integrity_check', { simple: true })).toBe('ok')
     ledger.close()
     expect((await shown(await stage.start(here.settings), id)).archive_status).toBe('archived')
+  },
+)
+
+it.concurrent(
+  'leaves one file with all that it knows, although the thread that lists is slow to end',
+  async ({ stage }) => {
+    const provider = await stage.standIn()
+    const { settings, database } = await stage.home(provider.settings())
+    const cli = await builtCli({
+      file: 'ledger/driver/lists.thread.node.ts',
+      from: 'generations.list(filter, limit), close }',
+      to: 'generations.list(filter, limit), close: () => setTimeout(close, 1000) }',
+    })
+    const program = await start(settings, cli)
+    stage.after(program.kill)
+    const { id } = await submitted(program)
+    await untilShown(program, id, isArchived)
+
+    program.child.kill('SIGTERM')
+
+    expect(await program.ended).toEqual({ code: 0, signal: null })
+    expect(await readdir(dirname(database))).toEqual(['afterimage.db', 'secrets.json'])
+    await copyFile(database, `${database}.copy`)
+    const copy = await stage.start({ ...settings, DATABASE_PATH: `${database}.copy` })
+    expect(await shown(copy, id)).toMatchObject({ archive_status: 'archived' })
   },
 )
 
@@ -145,7 +172,7 @@ it.concurrent(
     const provider = await stage.standIn()
     const { settings } = await stage.home(provider.settings())
     const cli = await builtCli({
-      file: 'ledger/driver/writer.node.ts',
+      file: 'ledger/driver/writer.thread.node.ts',
       from: 'statements.push(...added)',
       to: "if (JSON.stringify(lists).includes('a fault of ours')) process.exit(); statements.push(...added)",
     })
@@ -159,7 +186,7 @@ it.concurrent(
     const { code } = await program.ended
 
     expect([code, await unanswered]).toEqual([1, 'unanswered'])
-    expect(program.lines.join('\n')).toMatch(/the thread of .*writer\.node\.js has ended/u)
+    expect(program.lines.join('\n')).toMatch(/the thread of .*writer\.thread\.node\.js has ended/u)
     const again = await stage.start(settings)
     expect(await untilShown(again, id, isArchived)).toMatchObject({ status: 'succeeded' })
     expect(provider.submissions).toHaveLength(1)

@@ -63,8 +63,8 @@ it('answers callbacks 503 within two seconds while the ledger is locked, and nev
   const refused = Promise.all(
     Array.from({ length: 8 }, () => provider.call(job, provider.success(job))),
   )
+  const tookMs = refused.then(() => Date.now() - asked)
   const times = await livezTimes(program, refused)
-  const tookMs = Date.now() - asked
   const whileLocked = await readiness(program)
   blocker.exec('rollback')
   blocker.close()
@@ -72,7 +72,7 @@ it('answers callbacks 503 within two seconds while the ledger is locked, and nev
   expect((await refused).map(({ status, retryAfter }) => [status, retryAfter])).toEqual(
     Array.from({ length: 8 }, () => [503, '5']),
   )
-  expect(tookMs).toBeLessThan(2000)
+  expect(await tookMs).toBeLessThan(2000)
   expect(times.length).toBeGreaterThan(10)
   expect(Math.max(...times)).toBeLessThan(1000)
   expect(whileLocked).toMatchObject({ code: 503, ledger: 'not writable' })
@@ -115,12 +115,12 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   const { here, provider, program } = await stage.service(accepts)
   for (let n = 0; n < 30; n++) await submitted(program)
   const [early, late] = [provider.submissions.slice(0, 6), provider.submissions.slice(6)]
-  provider.imageDelayMs = 500
+  provider.imageDelayMs = 2000
   await Promise.all(early.map((job) => provider.finish(job)))
   await until(() => provider.gets.length > 0)
   const blocker = new Database(here.database)
   blocker.exec('begin immediate')
-  const [livez, linesBefore] = [pollLivez(program), program.lines.length]
+  const [livez, linesBefore, lockedAt] = [pollLivez(program), program.lines.length, Date.now()]
 
   const sent: Promise<(Delivery & { tookMs: number })[]>[] = []
   for (const job of late) {
@@ -131,6 +131,7 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   const underWay = await Promise.all(early.map(({ trackId }) => shown(program, trackId)))
   const saidWhileLocked = countMessages(program.lines.slice(linesBefore))
   blocker.close()
+  const lockedS = (Date.now() - lockedAt) / 1000
   const tries = await Promise.all(sent)
   for (const { trackId } of provider.submissions) await untilShown(program, trackId, isSettled)
 
@@ -147,13 +148,13 @@ it('keeps and copies everything once although the ledger was locked for seconds,
   // for one.
   saidWhileLocked.delete('The callback cannot be kept right now.')
   expect([...saidWhileLocked.keys()]).toContain('asking for results failed')
-  expect(Math.max(...saidWhileLocked.values())).toBeLessThanOrEqual(1 + LOCKED_MS / 2000)
+  expect(Math.max(...saidWhileLocked.values())).toBeLessThanOrEqual(1 + lockedS / 2)
   for (const { trackId } of provider.submissions) {
     expect(await timeline(program, trackId, 'callback')).toMatchObject([{ detail: { count: 1 } }])
     expect(await timeline(program, trackId, 'archived')).toHaveLength(2)
   }
   expect(new Set(provider.gets.map(({ url }) => url)).size).toBe(provider.gets.length)
-}, 60_000)
+})
 
 it('submits nothing that it cannot write down', async ({ stage }) => {
   const { here, provider, program } = await stage.service(accepts)
@@ -244,6 +245,27 @@ it('loses no callback when the disk is full, and goes on once there is room', as
   expect(await readiness(program)).toMatchObject({ code: 200, ledger: 'ok' })
 })
 
+it('ends well although the disk is full, and knows at the next start what it had answered', async ({
+  stage,
+  skip,
+}) => {
+  const provider = await stage.standIn(accepts)
+  const { folder, settings } = await stage.home(provider.settings())
+  const disk = smallDisk(stage, folder)
+  if (!disk) return skip()
+  const database = join(disk.path, 'afterimage.db')
+  const program = await stage.start({ ...settings, DATABASE_PATH: database })
+  const { id } = await submitted(program)
+  disk.fill()
+
+  program.child.kill('SIGTERM')
+
+  expect(await program.ended).toEqual({ code: 0, signal: null })
+  disk.free()
+  const again = await stage.start({ ...settings, DATABASE_PATH: database })
+  expect(await shown(again, id)).toMatchObject({ status: 'processing' })
+})
+
 it('tries and says little of what it cannot write down while the disk is full, and answers /livez throughout', async ({
   stage,
   skip,
@@ -268,15 +290,15 @@ it('tries and says little of what it cannot write down while the disk is full, a
 
   const [from, before] = [Date.now(), said()]
   await until(() => Date.now() - from > 3000)
-  const saidMeanwhile = said() - before
+  const [saidMeanwhile, seconds] = [said() - before, (Date.now() - from) / 1000]
   disk.free()
 
   expect(saidMeanwhile).toBeGreaterThan(0)
-  expect(saidMeanwhile).toBeLessThanOrEqual(4)
+  expect(saidMeanwhile).toBeLessThanOrEqual(seconds + 1)
   expect(await livez.longestGapMs()).toBeLessThan(1000)
   await provider.finish(first(provider))
   await untilShown(program, id, isArchived)
-}, 60_000)
+})
 
 it('keeps no half-written object when the disk of the objects is full, and copies once there is room', async ({
   stage,
@@ -308,7 +330,7 @@ it('keeps no half-written object when the disk of the objects is full, and copie
   expect(program.lines.some((line) => line.includes('ENOSPC'))).toBe(true)
   await untilShown(program, id, isArchived)
   await until(async () => (await readdir(join(objects, '.tmp'))).length === 0)
-}, 60_000)
+})
 
 it.for<[string, (path: string) => Promise<unknown>]>([
   ['a file stands where the folder was', (path: string) => writeFile(path, 'no folder')],

@@ -1,14 +1,14 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
+import { freePort } from './ports.ts'
 import { cephConf } from './radosgw-conf.ts'
 
 /**
@@ -27,7 +27,7 @@ export interface Radosgw {
   stop(): Promise<void>
 }
 
-const READY_TIMEOUT_MS = 30_000
+const READY_TIMEOUT_MS = 60_000
 const TOOLS = ['radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'monmaptool', 'setpriv']
 
 const run = promisify(execFile)
@@ -211,20 +211,4 @@ async function answers(endpoint: string) {
   } catch {
     return false
   }
-}
-
-/**
- * Below the range from which the kernel picks ports by itself, so that a stopped gateway finds its
- * own still free.
- */
-async function freePort(): Promise<number> {
-  const port = randomInt(20_000, 30_000)
-  const server = createServer()
-  const taken = await new Promise<boolean>((resolve) => {
-    server.once('error', () => resolve(true))
-    server.listen(port, '127.0.0.1', () => resolve(false))
-  })
-  if (taken) return freePort()
-  await promisify(server.close.bind(server))()
-  return port
 }

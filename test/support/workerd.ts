@@ -11,7 +11,8 @@ import {
 import { unstable_getMiniflareWorkerOptions as optionsOf } from 'wrangler'
 import type { D1Database } from '../../src/ledger/driver/d1.ts'
 import type { R2Bucket } from '../../src/objects/r2.ts'
-import { freePort, TOKEN } from './process/program.ts'
+import { freePort } from './ports.ts'
+import { TOKEN } from './process/program.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const WORKER = 'afterimage'

@@ -102,6 +102,22 @@ describe('before an image is lost', () => {
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
 
+  it('a fresh link is tried before those that die later, and those before dead ones', async () => {
+    const here = world()
+    const id = await offeredById(here, { output: [dead] })
+    await archiveDue(here.deps, 10)
+    const soon = `${LINK}?Expires=${Date.UTC(2026, 0, 31, 13) / 1000}`
+    here.provider.knows(success(id, { output: [soon] }))
+    await offeredById(here, { output: [`${OTHER_LINK}?Expires=1500000000`] })
+    await offeredById(here, { output: [OTHER_LINK], id: 134712449 })
+    here.cdn.gets.length = 0
+
+    await reconcileDue(here.deps, 1)
+    for (let turn = 0; turn < 3; turn++) await archiveDue(here.deps, 1)
+
+    expect(here.cdn.gets).toEqual([soon, OTHER_LINK, `${OTHER_LINK}?Expires=1500000000`])
+  })
+
   it('a fresh link may have another name', async () => {
     const here = world()
     here.cdn.pages.set(OTHER_LINK, await png('red'))
@@ -118,11 +134,11 @@ describe('before an image is lost', () => {
   })
 
   it('a retry does not wait for the fetch', async () => {
-    const here = world()
-    const id = await offeredById(here, { output: [dead] })
+    const here = world({ LINK_LIFETIME_HOURS: '1' })
+    const id = await offeredById(here, { output: [LINK] })
     here.deps.provider.fetch = () => Promise.resolve({ status: 'unreadable', reason: 'HTTP 502' })
-    await attemptsAndFetches(here, 60, 1)
-    here.cdn.pages.set(dead, await png('red'))
+    await attemptsAndFetches(here, HOUR + 60, 60)
+    here.cdn.pages.set(LINK, await png('red'))
 
     await here.call(`/v1/generations/${id}/retry`, { method: 'POST' })
     await archiveDue(here.deps, 1)

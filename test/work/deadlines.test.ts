@@ -68,7 +68,7 @@ it('copies first what dies first of a thousand that are due, though one host is 
       .filter(({ status }) => status === 'archived')
       .reduce((sum, { images }) => sum + images, 0),
   ).toBe(links.length - dead)
-}, 120_000)
+})
 
 /** Each link as its host shows it, until it dies; the dead host shows none. */
 async function showUntilTheyDie(here: World, links: string[]) {
@@ -140,7 +140,7 @@ it('after an outage of hours in which links died, copies all that still live, an
     ),
   ).toEqual(reasons)
   expect(count(await losses(here, ids), ({ code }) => String(code))).toEqual(reasons)
-}, 120_000)
+})
 
 /** What the timelines tell of what could not be saved. */
 const losses = async (here: World, ids: string[]) =>

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
+import { ImageFailure } from '../../src/errors.ts'
 import { expireOverdue } from '../../src/work/expire.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
+import { attempts, attemptsAndFetches, HOUR, offered } from '../support/archiving.ts'
 import {
   failure,
   happened,
@@ -12,6 +14,7 @@ import {
   shown,
   submitted,
   success,
+  withoutJitter,
   type GenerationJson,
   type World,
   world,
@@ -19,13 +22,15 @@ import {
 
 const DAY = 24 * 3600
 const DEAD = '?Expires=1500000000'
+const FRESH = `${LINK}?fresh`
+const REFUSED = new ImageFailure('refused_address', 'not public', { final: true })
 
 describe('a retry of lost images', () => {
   it('makes them due again, and only them', async () => {
     const here = world()
     here.cdn.pages.set(OTHER_LINK, await png('blue'))
-    const { id, lost } = await withLostImages(here, { output: [`${LINK}${DEAD}`, OTHER_LINK] })
-    here.cdn.pages.set(`${LINK}${DEAD}`, await png('red'))
+    const { id, lost } = await withLostImages(here, { output: [LINK, OTHER_LINK] })
+    here.cdn.pages.set(LINK, await png('red'))
     here.cdn.gets.length = 0
 
     const response = await retry(here, id)
@@ -39,7 +44,7 @@ describe('a retry of lost images', () => {
       null,
     ])
     expect(lost).toMatchObject({ archive_status: 'partial' })
-    expect(here.cdn.gets).toEqual([`${LINK}${DEAD}`])
+    expect(here.cdn.gets).toEqual([LINK])
     expect(await shown(here, id)).toMatchObject({
       status: 'succeeded',
       archive_status: 'archived',
@@ -47,20 +52,92 @@ describe('a retry of lost images', () => {
     })
   })
 
-  it('tries every place again, and asks for fresh links once more', async () => {
+  it('tries every place that may be alive, and asks for fresh links once more', async () => {
     const here = world()
-    const { id } = await withLostImages(here, { output: [`${LINK}${DEAD}`] })
+    const { id } = await withLostImages(here, { output: [LINK] })
     here.provider.fetches.length = here.cdn.gets.length = 0
 
     await retry(here, id)
-    here.provider.knows(success(id))
-    here.cdn.pages.set(LINK, await png('red'))
+    here.provider.knows(success(id, { output: [FRESH] }))
+    here.cdn.pages.set(FRESH, await png('red'))
     for (let turn = 0; turn < 3; turn++) await here.turn()
 
-    expect(here.cdn.gets).toEqual([`${LINK}${DEAD}`, LINK])
+    expect(here.cdn.gets).toEqual([LINK, FRESH])
     expect(here.provider.fetches).toHaveLength(1)
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
+
+  it('asks for fresh links at once where the old ones are past their stated expiry', async () => {
+    const here = world()
+    const { id } = await withLostImages(here, { output: [`${LINK}${DEAD}`] })
+    here.provider.fetches.length = here.cdn.gets.length = 0
+    here.provider.knows(success(id, { output: [FRESH] }))
+    here.cdn.pages.set(FRESH, await png('red'))
+
+    await retry(here, id)
+    await here.turn()
+
+    expect(here.cdn.gets).toEqual([FRESH])
+    expect(here.provider.fetches).toHaveLength(1)
+    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+  })
+
+  it('asks for fresh links at once where the old ones lost their signatures', async () => {
+    const here = world()
+    const signed = `${LINK}?Expires=${Date.UTC(2030, 0) / 1000}&Signature=a-signature`
+    here.cdn.pages.set(signed, REFUSED)
+    const { id } = await withLostImages(here, { output: [signed] })
+    here.cdn.gets.length = 0
+    here.provider.knows(success(id, { output: [signed] }))
+    here.cdn.pages.set(signed, await png('red'))
+
+    await retry(here, id)
+    await here.turn()
+
+    expect(here.cdn.gets).toEqual([signed])
+    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+  })
+
+  it('tries links that are dead where nobody can be asked for fresh ones', async () => {
+    const here = world()
+    const id = await offered(here, { output: [`${LINK}${DEAD}`] })
+    await here.turn()
+    const lost = await shown(here, id)
+    here.cdn.pages.set(`${LINK}${DEAD}`, await png('red'))
+
+    await retry(here, id)
+    await here.turn()
+
+    expect(lost).toMatchObject({ archive_status: 'lost' })
+    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+  })
+
+  it.each<[string, (here: World, id: string) => Promise<unknown>, string]>([
+    ['a link that is tried again', (here) => Promise.resolve(here.cdn.pages.delete(LINK)), LINK],
+    ['a fresh link', (here, id) => here.callback(id, success(id, { output: [FRESH] })), FRESH],
+  ])(
+    'waits no longer before it tries %s than if nothing had been tried yet',
+    async (_what, happens, link) => {
+      withoutJitter()
+      const here = world()
+      const { id } = await submitted(here)
+      await here.callback(id, success(id))
+      const wasTried = (await attempts(here, HOUR, 60)).length
+      here.cdn.pages.set(LINK, REFUSED)
+      here.provider.knows(failure(id))
+      await attemptsAndFetches(here, HOUR, 60)
+      const lost = await shown(here, id)
+      here.cdn.gets.length = 0
+
+      await retry(here, id)
+      await happens(here, id)
+      const tries = await attempts(here, 20, 1)
+
+      expect(wasTried).toBeGreaterThan(8)
+      expect(lost).toMatchObject({ archive_status: 'lost' })
+      expect(tries.filter((_at, n) => here.cdn.gets[n] === link)).toEqual([0, 1, 3, 7, 15])
+    },
+  )
 
   it('knows the links that were offered when it was too late', async () => {
     const here = world()
@@ -72,17 +149,19 @@ describe('a retry of lost images', () => {
 
     await retry(here, id)
     await here.turn()
-    await here.turn()
 
     expect(meanwhile).toMatchObject({ archive_status: 'lost' })
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
   })
 
-  it('ends as lost again where nothing has changed', async () => {
+  it.each([
+    ['dead', DEAD],
+    ['perhaps alive', ''],
+  ])('ends as lost again where nothing has changed and the links are %s', async (_what, query) => {
     const here = world()
     const { id } = await withLostImages(here, {
-      output: [`${LINK}${DEAD}`],
-      proxy_links: [`${MIRROR}${DEAD}`],
+      output: [`${LINK}${query}`],
+      proxy_links: [`${MIRROR}${query}`],
     })
 
     await retry(here, id)
@@ -92,14 +171,17 @@ describe('a retry of lost images', () => {
     expect(await shown(here, id)).toMatchObject({ status: 'succeeded', archive_status: 'lost' })
   })
 
-  it('is told in the timeline', async () => {
+  it.each([
+    ['which are tried', '', false],
+    ['for which fresh links are asked', DEAD, true],
+  ])('tells in the timeline %s', async (_what, query, fetch) => {
     const here = world()
-    const { id } = await withLostImages(here, { output: [`${LINK}${DEAD}`] })
+    const { id } = await withLostImages(here, { output: [`${LINK}${query}`] })
 
     await retry(here, id)
 
     expect(await happened(here, id, 'retried')).toMatchObject([
-      { images: [{ source: 'output', position: 0 }], fetch: false },
+      { images: [{ source: 'output', position: 0 }], fetch },
     ])
   })
 })
@@ -143,7 +225,7 @@ describe('a retry of a result that never came', () => {
   })
 })
 
-describe('a retry changes nothing', () => {
+describe('a retry is refused, and changes nothing,', () => {
   const cases: [string, (here: World) => Promise<string>][] = [
     ['that is running', async (here) => (await submitted(here)).id],
     [
@@ -160,6 +242,15 @@ describe('a retry changes nothing', () => {
         const { id } = await submitted(here)
         here.clock.advance(DAY + 1)
         await expireOverdue(here.deps)
+        return id
+      },
+    ],
+    [
+      'of which an image is still to be tried again',
+      async (here) => {
+        const { id } = await submitted(here)
+        await here.callback(id, success(id))
+        await archiveDue(here.deps, 10)
         return id
       },
     ],
@@ -183,8 +274,11 @@ describe('a retry changes nothing', () => {
     const response = await retry(here, id)
     await here.turn()
 
-    expect(response.status).toBe(202)
-    expect(await response.json()).toEqual(before)
+    expect([response.status, await response.json()]).toMatchObject([
+      409,
+      { code: 'nothing_to_retry' },
+    ])
+    expect(await shown(here, id)).toEqual(before)
     expect(await happened(here, id, 'retried')).toEqual([])
     expect(here.provider.submissions).toHaveLength(1)
   })
@@ -199,10 +293,12 @@ describe('a retry changes nothing', () => {
 const retry = ({ call }: World, id: string) =>
   call(`/v1/generations/${id}/retry`, { method: 'POST' })
 
-/** A generation whose links were dead, and for which the provider had no fresh ones. */
+/** A generation whose links died, and for which the provider had no fresh ones. */
 async function withLostImages(here: World, links: Record<string, unknown>) {
   const { id } = await submitted(here)
   await here.callback(id, success(id, links))
+  await here.turn()
+  here.clock.advance(DAY)
   for (let turn = 0; turn < 3; turn++) {
     here.provider.knows({ status: 'failed', id: '', message: 'Failed, Try Again', output: '' })
     await here.turn()

@@ -6,6 +6,7 @@ import { ARCHIVE_STATUSES, GENERATION_STATUSES } from '../../model/generation.ts
 import { NSFW_VERDICTS } from '../../model/verdict.ts'
 import type { GenerationFilter, WholeGeneration } from '../../ledger/generations.ts'
 import type { Deps } from '../../deps.ts'
+import { retry } from '../../work/retry.ts'
 import { submit } from '../../work/submit.ts'
 import { firstIdAt, uuidTime } from '../../model/uuid.ts'
 import { type AuthEnv, holds, requires } from '../plumbing/auth.ts'
@@ -57,8 +58,7 @@ export function generationRoutes(deps: Deps) {
     })
     .post('/:id/retry', requires('submit'), takesNoQuery, async (c) => {
       const { generation } = await existing(deps, c.req.param('id'))
-      await deps.ledger.retry.write(generation.id, deps.now())
-      deps.wake()
+      await retry(deps, generation.id)
       return c.json(show(await existing(deps, generation.id)), 202)
     })
     .route('/:id/images', imageRoutes(deps))

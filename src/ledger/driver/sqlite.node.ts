@@ -50,11 +50,24 @@ export function openSqlite(
   return {
     db,
     atomically: groupCommit(run),
+    /** Leaves one file behind, unless somebody else reads it just then. Safe to call again. */
     close: async () => {
+      if (!client.open) return
       await close()
+      emptyLog(client)
       client.close()
-      lock.close()
+      lock.release()
     },
+  }
+}
+
+/** Whoever reads just then keeps the log: secrets would stay in it that the ledger forgot. */
+function emptyLog(client: Database.Database) {
+  try {
+    client.pragma('wal_checkpoint(TRUNCATE)')
+  } catch (error) {
+    // Where the disk does not take what is in the log, the next start has it from there.
+    if (!(error instanceof Database.SqliteError)) throw error
   }
 }
 
@@ -117,16 +130,16 @@ export function buildSqlite(path: string) {
         linkSync(draft, path)
         remove()
         sync(dirname(path))
-        lock.close()
+        lock.release()
       },
       abandon: () => {
         client.close()
         remove()
-        lock.close()
+        lock.release()
       },
     }
   } catch (error) {
-    lock.close()
+    lock.release()
     throw error
   }
 }
@@ -151,8 +164,36 @@ function sync(path: string) {
   closeSync(file)
 }
 
+/**
+ * Holds `<path>.lock`, and removes it in the end. Whoever had opened it before could then lock a
+ * file that nobody else finds any more, beside one who makes it anew: a lock counts only where its
+ * file is still in its place.
+ */
 function holdLock(path: string) {
-  const lock = new Database(`${path}.lock`, { timeout: 0 })
+  const file = `${path}.lock`
+  for (;;) {
+    const found = fileAt(file)
+    const lock = lockOn(file, path)
+    const isInPlace = () => found !== null && fileAt(file) === found
+    if (isInPlace())
+      return {
+        release: () => {
+          if (isInPlace()) rmSync(file)
+          lock.close()
+        },
+      }
+    lock.close()
+  }
+}
+
+/** Tells files of one name apart: the number of a removed one is given again, its birth is not. */
+function fileAt(path: string) {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return found ? [found.dev, found.ino, found.birthtimeNs].join(' ') : null
+}
+
+function lockOn(file: string, path: string) {
+  const lock = new Database(file, { timeout: 0 })
   try {
     lock.exec('begin exclusive')
     return lock

@@ -79,7 +79,7 @@ export class Journal {
    */
   until<T>(
     find: (submissions: readonly Submission[]) => T | Nothing,
-    timeoutMs = 5000,
+    timeoutMs = 60_000,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {

@@ -31,7 +31,8 @@ async function guarded() {
 
 const DOORS = [
   { method: 'POST', path: () => DOOR, scope: 'submit', right: 202 },
-  { method: 'POST', path: (id: string) => `${DOOR}/${id}/retry`, scope: 'submit', right: 202 },
+  // Everything of it is archived.
+  { method: 'POST', path: (id: string) => `${DOOR}/${id}/retry`, scope: 'submit', right: 409 },
   { method: 'GET', path: () => DOOR, scope: 'read', right: 200 },
   { method: 'GET', path: (id: string) => `${DOOR}/${id}`, scope: 'read', right: 200 },
   { method: 'GET', path: (id: string) => `${DOOR}/${id}/timeline`, scope: 'read', right: 200 },

@@ -1,9 +1,9 @@
 import Database from 'better-sqlite3'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { LedgerInUse, openSqlite } from '../../../src/ledger/driver/sqlite.node.ts'
+import { buildSqlite, LedgerInUse, openSqlite } from '../../../src/ledger/driver/sqlite.node.ts'
 import { bind, number, raw, sql, statement, text } from '../../../src/ledger/statement.ts'
 import { builtCli } from '../../support/process/built.ts'
 
@@ -200,6 +200,41 @@ it('refuses a second opening of the same ledger, and opens once the first is clo
   expect(() => openSqlite(path)).toThrow(LedgerInUse)
   await first.close()
   await openSqlite(path).close()
+  rmSync(directory, { recursive: true })
+})
+
+it('is not held by a lock on a file that was removed meanwhile', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
+  const path = join(directory, 'ledger.db')
+  const leaving = buildSqlite(path)
+  const begin = vi.spyOn(Database.prototype, 'exec')
+  let holder: ReturnType<typeof openSqlite> | undefined
+  begin.mockImplementationOnce(function (this: Database.Database, sql) {
+    leaving.abandon()
+    holder = openSqlite(path)
+    return this.exec(sql)
+  })
+
+  expect(() => openSqlite(path)).toThrow(LedgerInUse)
+
+  begin.mockRestore()
+  await holder?.close()
+  expect(readdirSync(directory)).toEqual(['ledger.db'])
+  rmSync(directory, { recursive: true })
+})
+
+it('leaves nothing in its log although somebody else has it open when it is closed', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
+  const path = join(directory, 'ledger.db')
+  const { atomically, close } = openSqlite(path)
+  const reader = new Database(path, { readonly: true })
+  await atomically([bind(beat, { id: 1, at: 5 })])
+  expect(reader.prepare('select id, at from heartbeat').all()).toEqual([{ id: 1, at: 5 }])
+
+  await close()
+  reader.close()
+
+  expect(statSync(`${path}-wal`).size).toBe(0)
   rmSync(directory, { recursive: true })
 })
 

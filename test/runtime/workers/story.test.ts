@@ -39,7 +39,7 @@ const start = (home: Home, more: { wakes?: boolean; settings?: Record<string, st
   })
 
 const webhookOf = (id: string) =>
-  simulator.until((all) => all.find(({ trackId }) => trackId === id)?.webhook, 10_000)
+  simulator.until((all) => all.find(({ trackId }) => trackId === id)?.webhook)
 
 const success = (id: string, output = [`${simulator.outputOrigin}/nothing.png`]) => ({
   status: 'success',
@@ -254,12 +254,11 @@ describe('a callback that names hostile links', () => {
 describe('a consumer that is killed half way', () => {
   it('leaves leases that expire, and its images are taken up', async () => {
     const home = await newHome()
-    const settings = { LEASE_SECONDS: '2', DOWNLOAD_TIMEOUT_SECONDS: '60' }
+    const settings = { LEASE_SECONDS: '8', DOWNLOAD_TIMEOUT_SECONDS: '60' }
     const first = await start(home, { settings })
-    const { id } = await submitted(first, { prompt: 'a lighthouse [slow=1.2]' })
-    await simulator.until(
-      (all) => all.find(({ trackId }) => trackId === id)?.links.some(({ gets }) => gets.length > 0),
-      20_000,
+    const { id } = await submitted(first, { prompt: 'a lighthouse [slow=5]' })
+    await simulator.until((all) =>
+      all.find(({ trackId }) => trackId === id)?.links.some(({ gets }) => gets.length > 0),
     )
     await first.kill()
 

@@ -277,8 +277,13 @@ const likeness = ({ places, position }: Picture, url: string, index: number) =>
 
 /** What a link says of its own end, or else a day. */
 function expiryOf(url: string, at: number) {
+  const stated = statedExpiry(url)
+  return stated === Infinity ? at + DAY_MS : stated
+}
+
+function statedExpiry(url: string) {
   const said = /[?&]Expires=(\d+)/u.exec(url)?.[1]
-  return said === undefined ? at + DAY_MS : Number(said) * 1000
+  return said === undefined ? Infinity : Number(said) * 1000
 }
 
 /** Adds places, and pictures that were not known. Whether anything of it was new. */
@@ -361,10 +366,7 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
       `${picture.source} ${picture.position} must not be copied from ${url}: ${JSON.stringify(picture)}`,
     )
   if (what === 'whole') {
-    const served = story.pictures.filter(
-      ({ state, places }) => state === 'pending' && places.some((one) => one.url === url),
-    )
-    for (const one of served) archive(one, url, false)
+    cameHome(story, url)
     return
   }
   if (what === 'short') picture.hasShortCopy = true
@@ -379,15 +381,26 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
   }
 }
 
+/** One download serves every picture that was offered the same link. */
+export function cameHome({ pictures }: Story, url: string) {
+  for (const picture of pictures)
+    if (picture.state === 'pending' && picture.places.some((one) => one.url === url))
+      archive(picture, url, false)
+}
+
 /**
  * Lost pictures are due again, and a result that time alone denied is asked for; nothing is
- * submitted.
+ * submitted. Links that said themselves that they would be dead by now wait for fresh ones, where
+ * those can be had.
  */
-export function retried(story: Story) {
-  for (const picture of story.pictures) {
-    if (picture.state === 'lost' || picture.parked)
-      Object.assign(picture, { state: 'pending', parked: false, asked: false })
-    if (picture.state === 'pending') for (const place of picture.places) place.exhausted = false
+export function retried(story: Story, now: number) {
+  const lost = story.pictures.filter(({ state, parked }) => state === 'lost' || parked)
+  for (const picture of lost) {
+    for (const place of picture.places)
+      if (story.providerId === null || statedExpiry(place.url) > now) place.exhausted = false
+    const waits = picture.places.every(({ exhausted }) => exhausted)
+    Object.assign(picture, { state: 'pending', parked: waits, asked: waits })
+    if (waits) owe(story)
   }
   if (story.failure === 'no_result') owe(story)
 }

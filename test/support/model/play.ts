@@ -422,7 +422,7 @@ class Play {
       for (const story of this.stories.values())
         if (model.outOfTime(story, this.here.clock.now)) this.touched.add(story.id)
     },
-    'retry.write': ([id]) => model.retried(this.story(id)),
+    'retry.write': ([id, , now]) => model.retried(this.story(id), now),
   }
 
   private noteRequested(
@@ -507,9 +507,9 @@ class Play {
     const what = this.shown.get(url)
     if (!picture || !what)
       throw new Error(`${image.source} ${image.position} of ${story.id} was copied from ${url}`)
-    // Another picture's copy of the same link may have served this one meanwhile.
-    if (cameHome && picture.state === 'archived') return
-    model.tried(story, picture, url, what, this.here.clock.now)
+    // Another's copy may have served this one meanwhile; it serves those that waited all the same.
+    if (cameHome && picture.state === 'archived') model.cameHome(story, url)
+    else model.tried(story, picture, url, what, this.here.clock.now)
   }
 
   private told(is: (telling: Telling) => boolean) {

@@ -54,6 +54,19 @@ export const seeds: Record<string, Step[]> = {
     callback(success({ proxies: ['a'] })),
     pass(1),
   ],
+  'a copy that comes too late for its own picture serves those that waited for it': [
+    submission,
+    callback(
+      success({ proxies: ['b', 'm'], nsfw: true, hasId: false }),
+      success({ proxies: ['m'] }),
+    ),
+    {
+      do: 'callback',
+      of: 0,
+      bodies: [success({ outputs: ['a', 'a'], proxies: ['a'], nsfw: null })],
+      beside: true,
+    },
+  ],
   'mirrors of two equal outputs keep their places': [
     submission,
     callback(success({ outputs: ['a', 'a'], proxies: ['m', 'n'] })),
@@ -67,12 +80,26 @@ export const seeds: Record<string, Step[]> = {
   ],
   'a retry of lost images copies them again': [
     submission,
+    { do: 'page', link: 'a', page: 'absent' },
+    callback(success({})),
+    knows(success({})),
+    pass(1),
+    pass(90_000, 4),
+    { do: 'page', link: 'a', page: 'whole' },
+    { do: 'retry', of: 0 },
+    pass(1),
+  ],
+  'a retry of lost images asks for fresh links where the old ones are dead': [
+    submission,
     { do: 'page', link: 'a?dead', page: 'absent' },
     callback(success({ outputs: ['a?dead'] })),
     knows(success({ outputs: ['a?dead'] })),
     pass(1, 4),
     { do: 'page', link: 'a?dead', page: 'whole' },
     { do: 'retry', of: 0 },
+    pass(1, 1),
+    { do: 'retry', of: 0 },
+    knows(success({})),
     pass(1),
   ],
 }

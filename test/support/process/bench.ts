@@ -2,7 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it as plainIt } from 'vitest'
-import { freePort, launch, type Program, type Settings, start, TOKEN } from './program.ts'
+import { freePort } from '../ports.ts'
+import { launch, type Program, type Settings, start, TOKEN } from './program.ts'
 import { type Script, StandIn, usual } from './stand-in.ts'
 
 export { TOKEN }

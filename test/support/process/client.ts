@@ -7,6 +7,7 @@ export interface Shown {
   id: string
   status: string
   archive_status: string
+  archived_at: string | null
   failure: { code: string } | null
   nsfw: { verdict: string }
   images: {

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
-import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { builtCli } from './built.ts'
 
 export const TOKEN = 'token-of-the-process-tests-0123456789'
 
-const READY_MS = 20_000
+/**
+ * How long a test waits for what has to come. It bounds no speed: what may not take long is
+ * measured by the test that says so, and a busy machine is slow.
+ */
+const PATIENCE_MS = 60_000
 
 export type Settings = Record<string, string>
 
@@ -24,9 +26,7 @@ export interface Program {
 /** Resolves once it listens. `cli`: another build than that of the sources as they are. */
 export async function start(settings: Settings, cli?: string): Promise<Program> {
   const program = await launch(settings, cli)
-  await until(() => program.url !== '' || program.child.exitCode !== null, READY_MS).catch(
-    () => undefined,
-  )
+  await until(() => program.url !== '' || program.child.exitCode !== null).catch(() => undefined)
   if (program.url !== '') return program
   await program.kill()
   throw new Error(`it did not start:\n${program.lines.join('\n')}`)
@@ -69,7 +69,10 @@ function readLines(child: ChildProcess, take: (line: string) => void) {
 type Truthy<T> = Exclude<T, false | null | undefined>
 
 /** Resolves with what `condition` returns as soon as that is truthy; asks every 20 ms. */
-export async function until<T>(condition: () => T | Promise<T>, ms = 10_000): Promise<Truthy<T>> {
+export async function until<T>(
+  condition: () => T | Promise<T>,
+  ms = PATIENCE_MS,
+): Promise<Truthy<T>> {
   const giveUpAt = Date.now() + ms
   for (;;) {
     const value = await condition()
@@ -77,20 +80,4 @@ export async function until<T>(condition: () => T | Promise<T>, ms = 10_000): Pr
     if (Date.now() > giveUpAt) throw new Error(`not within ${ms} ms: ${condition.toString()}`)
     await delay(20)
   }
-}
-
-/**
- * Below the range from which the kernel picks ports by itself, so that a killed service finds its
- * own still free.
- */
-export async function freePort(): Promise<number> {
-  const port = randomInt(10_000, 20_000)
-  const server = createServer()
-  const taken = await new Promise<boolean>((resolve) => {
-    server.once('error', () => resolve(true))
-    server.listen(port, '127.0.0.1', () => resolve(false))
-  })
-  if (taken) return freePort()
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

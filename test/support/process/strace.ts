@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { until } from './program.ts'
 
 /**
@@ -66,10 +66,21 @@ export async function watchCalls(pid: number, log: string) {
   }
 }
 
-/** proc(5) */
+/** Whether all its threads are, one of which writes the ledger: proc(5). */
 async function isTraced(pid: number) {
-  return !/^TracerPid:\s*0$/mu.test(await readFile(`/proc/${pid}/status`, 'utf8'))
+  const threads = await readdir(`/proc/${pid}/task`)
+  const untraced = await Promise.all(
+    threads.map((thread) => isUntraced(`/proc/${pid}/task/${thread}`)),
+  )
+  return !untraced.includes(true)
 }
+
+/** A thread that ends just then has no more to say. */
+const isUntraced = (task: string) =>
+  readFile(`${task}/status`, 'utf8').then(
+    (status) => /^TracerPid:\s*0$/mu.test(status),
+    () => false,
+  )
 
 function notPermitted(said: string) {
   const message = `SKIPPED: system calls cannot be watched without strace and the right to use it. ${said}`
