@@ -54,6 +54,7 @@ describe('readConfig', () => {
       { modelsLab: expect.objectContaining({ baseUrl: 'http://127.0.0.1:9100' }) as never },
     ],
     ['MODELSLAB_API_KEY', ' padded-key\n', { modelsLab: expect.objectContaining({ apiKey: 'padded-key' }) as never }],
+    ['MODELSLAB_API_KEY', '8-char-s', { modelsLab: expect.objectContaining({ apiKey: '8-char-s' }) as never }],
     ['PUBLIC_URL', 'HTTPS://Images.Example.com:443/base//', { publicUrl: 'https://images.example.com/base' }],
     ['HOST', '::1', { host: '::1' }],
     ['HOST', 'localhost', { host: 'localhost' }],
@@ -112,6 +113,7 @@ describe('readConfig', () => {
   it.each([
     ['MODELSLAB_API_KEY', undefined],
     ['MODELSLAB_API_KEY', '  '],
+    ['MODELSLAB_API_KEY', ' 7-chars '],
     ['MODELSLAB_BASE_URL', 'modelslab.com'],
     ['MODELSLAB_BASE_URL', 'ftp://modelslab.com'],
     ['PUBLIC_URL', undefined],

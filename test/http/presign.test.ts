@@ -145,7 +145,7 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
     ['redirect', 'expected stream or presign'],
   ])('is refused at start on a disk or by another name: %s', (IMAGE_DELIVERY, message) => {
     const start = () =>
-      readConfig({ MODELSLAB_API_KEY: 'key', PUBLIC_URL: 'https://images.example.com', IMAGE_DELIVERY })
+      readConfig({ MODELSLAB_API_KEY: 'api-key-of-nobody', PUBLIC_URL: 'https://images.example.com', IMAGE_DELIVERY })
 
     expect(start).toThrow(ConfigError)
     expect(start).toThrow(`IMAGE_DELIVERY: ${message}`)
