@@ -2,9 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 /** The stories of the verbs and doors, which run over both drivers of the ledger, but for those that look thousands of times. */
 const OVER_D1 = [
-  'test/{submit,receive,settle,record,retry,reconcile,held-queue}.test.ts',
-  'test/archive{,-leases}.test.ts',
-  'test/http/{generations,idempotency,list}.test.ts',
+  'test/work/{submit,receive,settle,record,retry,reconcile,held-queue}.test.ts',
+  'test/work/archive{,-leases}.test.ts',
+  'test/http/v1/{generations,idempotency,list}.test.ts',
   'test/conformance/ledger.test.ts',
 ]
 
@@ -16,7 +16,10 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       { extends: true, test: { name: 'node', include: ['test/**/*.test.ts'] } },
-      { extends: true, test: { name: 'd1', include: OVER_D1, globalSetup: 'test/d1-setup.ts' } },
+      {
+        extends: true,
+        test: { name: 'd1', include: OVER_D1, globalSetup: 'test/support/d1-setup.ts' },
+      },
     ],
   },
 })

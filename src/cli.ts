@@ -5,11 +5,17 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Call } from './commands/command.ts'
 import { ConfigError, readKeptConfig } from './config.ts'
 import { LedgerUnavailable } from './errors.ts'
-import { assureWayTo } from './folder.node.ts'
-import { auditing } from './ledger/auditing.ts'
+import { assureWayTo } from './runtime/node/folder.node.ts'
+import { auditing } from './ledger/audit.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { rebuilding } from './ledger/rebuilding.ts'
-import { buildSqlite, LedgerExists, LedgerInUse, LedgerMissing, readSqlite } from './ledger/sqlite.ts'
+import { rebuilding } from './ledger/rebuild.ts'
+import {
+  buildSqlite,
+  LedgerExists,
+  LedgerInUse,
+  LedgerMissing,
+  readSqlite,
+} from './ledger/driver/sqlite.node.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { openObjects, startService } from './node.ts'
 
@@ -26,7 +32,10 @@ const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-/** Lines of the log. Those of one turn of the event loop are one write: each is a call of the system. */
+/**
+ * Lines of the log. Those of one turn of the event loop are one write: each is a call of the
+ * system.
+ */
 function logLines() {
   // Whoever reads the log may go away (EPIPE). Callbacks are taken all the same.
   process.stderr.on('error', () => {})
@@ -53,13 +62,17 @@ async function main([command, ...argv]: string[]): Promise<number> {
     case 'simulator':
       return (await import('./simulator/main.ts')).runSimulator(argv)
     case 'verify':
-      return look(command, argv, async (call) => (await import('./commands/verify.ts')).runVerify(call, openKept))
+      return look(command, argv, async (call) =>
+        (await import('./commands/verify.ts')).runVerify(call, openKept),
+      )
     case 'completeness':
       return look(command, argv, async (call) =>
         (await import('./commands/completeness.ts')).runCompleteness(call, openLedger),
       )
     case 'rebuild':
-      return look(command, argv, async (call) => (await import('./commands/rebuild.ts')).runRebuild(call, openNew))
+      return look(command, argv, async (call) =>
+        (await import('./commands/rebuild.ts')).runRebuild(call, openNew),
+      )
     case undefined:
     case 'help':
     case '--help':
@@ -84,8 +97,15 @@ async function serve(): Promise<number> {
   }
 }
 
-/** A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at once. */
-async function look(command: string, argv: string[], run: (call: Call) => Promise<number>): Promise<number> {
+/**
+ * A command that looks at what is kept. The first Ctrl-C ends it where it is whole, a second one at
+ * once.
+ */
+async function look(
+  command: string,
+  argv: string[],
+  run: (call: Call) => Promise<number>,
+): Promise<number> {
   // Whoever reads may have seen enough (EPIPE), such as head(1).
   process.stdout.on('error', () => process.exit(2))
   const ctrlC = new AbortController()
@@ -111,7 +131,12 @@ async function openKept() {
 function openLedger() {
   const config = readKeptConfig(process.env)
   const driver = readSqlite(config.databasePath)
-  return Promise.resolve({ ...world, config, ledger: createLedger(driver), audit: auditing(driver) })
+  return Promise.resolve({
+    ...world,
+    config,
+    ledger: createLedger(driver),
+    audit: auditing(driver),
+  })
 }
 
 /** A ledger that is being made, and the store that it is made from. */
@@ -127,7 +152,9 @@ async function openNew(into: string | undefined) {
 /** A folder that is not there would be made, and found to lack everything. */
 function openStore(config: ReturnType<typeof readKeptConfig>) {
   if (!config.s3 && !existsSync(config.objectsDir))
-    throw new ConfigError([{ pointer: 'OBJECTS_DIR', message: `there is no folder ${config.objectsDir}` }])
+    throw new ConfigError([
+      { pointer: 'OBJECTS_DIR', message: `there is no folder ${config.objectsDir}` },
+    ])
   return openObjects(config)
 }
 
@@ -135,7 +162,8 @@ function whyNot(command: string, error: unknown): string {
   const name = `afterimage ${command}`
   if (error instanceof ConfigError)
     return `${name} cannot use these settings:\n${error.fields.map(({ pointer, message }) => `  ${pointer}: ${message}`).join('\n')}`
-  if (error instanceof LedgerMissing || error instanceof LedgerExists) return `${name} cannot begin: ${error.message}.`
+  if (error instanceof LedgerMissing || error instanceof LedgerExists)
+    return `${name} cannot begin: ${error.message}.`
   if (error instanceof LedgerInUse)
     return `${name} cannot begin: ${error.message}. One process at a time may use a database.`
   return `${name} had to stop: ${error instanceof Error ? error.message || error.name : String(error)}`
@@ -161,7 +189,11 @@ function explain(error: unknown): string {
     return `afterimage cannot start: ${error.message}. Set PORT to a free one.`
   if (error instanceof LedgerUnavailable)
     return `afterimage cannot start: ${error.message} ${error.cause instanceof Error ? error.cause.message : ''}`
-  if (error instanceof Error && 'code' in error && /^(?:E[A-Z]+|SQLITE_\w+)$/u.test(String(error.code)))
+  if (
+    error instanceof Error &&
+    'code' in error &&
+    /^(?:E[A-Z]+|SQLITE_\w+)$/u.test(String(error.code))
+  )
     return `afterimage cannot start: ${error.message}. Check DATABASE_PATH and OBJECTS_DIR.`
   return `afterimage stopped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }

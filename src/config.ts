@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import type { FieldError } from './errors.ts'
-import { redactUrl } from './net/redact-url.ts'
+import { redactUrl } from './model/shown-url.ts'
 
 export const SCOPES = ['submit', 'read', 'review', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
@@ -9,7 +9,9 @@ export type Scope = (typeof SCOPES)[number]
 export interface Token {
   name: string
   scopes: readonly Scope[]
-  /** Lower-case hex of the token's SHA-256, or the token itself where the setting has it in clear. */
+  /**
+   * Lower-case hex of the token's SHA-256, or the token itself where the setting has it in clear.
+   */
   secret: { sha256: string } | { token: string }
 }
 
@@ -34,8 +36,10 @@ const positive = (what: string, most: number) => {
   const message = `expected ${what}, above 0 and at most ${most}`
   return z.coerce.number(message).positive(message).max(most, message)
 }
-const seconds = (otherwise: number) => positive('seconds, such as 30 or 0.5', MOST_SECONDS).default(otherwise)
-const hours = (otherwise: number) => positive('hours, such as 24 or 0.5', MOST_HOURS).default(otherwise)
+const seconds = (otherwise: number) =>
+  positive('seconds, such as 30 or 0.5', MOST_SECONDS).default(otherwise)
+const hours = (otherwise: number) =>
+  positive('hours, such as 24 or 0.5', MOST_HOURS).default(otherwise)
 /** Whole milliseconds: timers take no others. */
 const ms = (seconds: number) => Math.max(1, Math.round(seconds * 1000))
 const count = (most: number) =>
@@ -55,28 +59,38 @@ const split = (text: string) =>
 const list = z.string().transform(split)
 const quoted = (item: string) => JSON.stringify(redactUrl(item))
 
-const baseUrl = z.url({ protocol: /^https?$/u, error: 'expected an http or https URL' }).transform((text, context) => {
-  const { href, username, password } = new URL(text)
-  if (/[?#]/u.test(text) || username || password) context.addIssue('expected a URL without user, query and fragment')
-  return href.replace(/\/+$/u, '')
-})
+const baseUrl = z
+  .url({ protocol: /^https?$/u, error: 'expected an http or https URL' })
+  .transform((text, context) => {
+    const { href, username, password } = new URL(text)
+    if (/[?#]/u.test(text) || username || password)
+      context.addIssue('expected a URL without user, query and fragment')
+    return href.replace(/\/+$/u, '')
+  })
 
 const HOST_NAME = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?$/iu
 const host = z
   .string()
-  .refine((text) => ipaddr.isValid(text) || HOST_NAME.test(text), 'expected an address or a host name to listen on')
+  .refine(
+    (text) => ipaddr.isValid(text) || HOST_NAME.test(text),
+    'expected an address or a host name to listen on',
+  )
 
 const origins = list.transform((items, context) => {
   for (const item of items)
     if (!URL.canParse(item) || new URL(item).origin !== item.toLowerCase())
-      context.addIssue(`expected origins such as http://127.0.0.1:9101, separated by commas; ${quoted(item)} is none`)
+      context.addIssue(
+        `expected origins such as http://127.0.0.1:9101, separated by commas; ${quoted(item)} is none`,
+      )
   return new Set(items.map((item) => item.toLowerCase()))
 })
 
 const hosts = list.transform((items, context) => {
   for (const item of items)
     if (!/^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*\.?$/iu.test(item))
-      context.addIssue(`expected host names such as r2.dev, separated by commas; ${quoted(item)} is none`)
+      context.addIssue(
+        `expected host names such as r2.dev, separated by commas; ${quoted(item)} is none`,
+      )
   return items.map((item) => item.toLowerCase().replace(/^\.|\.$/gu, ''))
 })
 
@@ -90,13 +104,19 @@ const addresses = list.transform((items, context) => {
 const TOKEN_FORM =
   'expected name:scope+scope:token, the token being 20 or more of A-Z a-z 0-9 _ - or sha256-<64 hex digits>'
 
-/** A token, or what is wrong with it: by its place, since any part of a token in disorder may be the secret. */
+/**
+ * A token, or what is wrong with it: by its place, since any part of a token in disorder may be the
+ * secret.
+ */
 function parseToken(item: string, index: number): Token | string {
   const [name = '', scopes = '', token = '', ...rest] = item.split(':')
-  const known = scopes.split('+').filter((scope): scope is Scope => (SCOPES as readonly string[]).includes(scope))
+  const known = scopes
+    .split('+')
+    .filter((scope): scope is Scope => (SCOPES as readonly string[]).includes(scope))
   const hash = /^sha256-([0-9a-f]{64})$/iu.exec(token)?.[1]
   const isToken = hash !== undefined || (/^[\w-]{20,}$/u.test(token) && !/^sha256-/iu.test(token))
-  if (rest.length > 0 || !/^[\w.-]+$/u.test(name) || !isToken) return `token ${index + 1}: ${TOKEN_FORM}`
+  if (rest.length > 0 || !/^[\w.-]+$/u.test(name) || !isToken)
+    return `token ${index + 1}: ${TOKEN_FORM}`
   if (known.length !== scopes.split('+').length)
     return `token ${index + 1} has an unknown scope, expected some of ${SCOPES.join(', ')}`
   return { name, scopes: known, secret: hash ? { sha256: hash.toLowerCase() } : { token } }
@@ -106,7 +126,8 @@ const tokens = list.transform((items, context) => {
   const parsed = items.map(parseToken)
   for (const problem of parsed) if (typeof problem === 'string') context.addIssue(problem)
   const valid = parsed.filter((token) => typeof token !== 'string')
-  if (new Set(valid.map(({ name }) => name)).size < valid.length) context.addIssue('expected every name once')
+  if (new Set(valid.map(({ name }) => name)).size < valid.length)
+    context.addIssue('expected every name once')
   if (new Set(valid.map(({ secret }) => JSON.stringify(secret))).size < valid.length)
     context.addIssue('expected every token once')
   return valid
@@ -124,19 +145,24 @@ const callbackSecrets = list.transform((items, context) => {
   return items
 })
 
-/** The key is cut out of all that is logged, stored and shown: fewer letters would stand in too much of it. */
+/** It is cut out of all that is logged, stored and shown: fewer letters would stand in too much. */
 const SHORTEST_API_KEY = 8
 
 const apiKey = z
   .string('expected the API key of your ModelsLab account')
-  .min(SHORTEST_API_KEY, `expected ${SHORTEST_API_KEY} characters or more, since it is cut out of logs and links`)
+  .min(
+    SHORTEST_API_KEY,
+    `expected ${SHORTEST_API_KEY} characters or more, since it is cut out of logs and links`,
+  )
 
 const settings = z
   .object({
     MODELSLAB_API_KEY: apiKey,
     MODELSLAB_BASE_URL: baseUrl.default('https://modelslab.com'),
     PUBLIC_URL: z
-      .string('expected the URL under which ModelsLab reaches this service, such as https://images.example.com')
+      .string(
+        'expected the URL under which ModelsLab reaches this service, such as https://images.example.com',
+      )
       .pipe(baseUrl),
     HOST: host.default('127.0.0.1'),
     PORT: z.coerce
@@ -168,7 +194,9 @@ const settings = z
     MAX_IN_FLIGHT: count(1_000_000).optional(),
     SUBMISSIONS_PER_MINUTE: count(1_000_000).default(6000),
     TRUSTED_PROXIES: addresses.default([]),
-    LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error'], 'expected debug, info, warn or error').default('info'),
+    LOG_LEVEL: z
+      .enum(['debug', 'info', 'warn', 'error'], 'expected debug, info, warn or error')
+      .default('info'),
   })
   .transform((env) => ({
     modelsLab: { apiKey: env.MODELSLAB_API_KEY, baseUrl: env.MODELSLAB_BASE_URL },
@@ -181,8 +209,12 @@ const settings = z
       ? {
           bucket: env.S3_BUCKET,
           endpoint: env.S3_ENDPOINT,
-          // AWS itself: the SDK's own chain knows. Others want some region in the signature, and mind little which.
-          region: env.S3_REGION ?? env.AWS_REGION ?? (env.S3_ENDPOINT === undefined ? undefined : 'us-east-1'),
+          // AWS itself: the SDK's own chain knows. Others want some region in the signature, and
+          // mind little which.
+          region:
+            env.S3_REGION ??
+            env.AWS_REGION ??
+            (env.S3_ENDPOINT === undefined ? undefined : 'us-east-1'),
           // Stores other than AWS rarely answer to bucket.host names.
           forcePathStyle: env.S3_FORCE_PATH_STYLE ?? env.S3_ENDPOINT !== undefined,
         }
@@ -209,30 +241,42 @@ const settings = z
 
 /**
  * Reads every setting; white space around it does not count, and an empty one is absent.
- * @throws ConfigError that names each setting at fault and what was expected. It never quotes a secret.
+ * @throws ConfigError that names each setting at fault and what was expected. It never quotes a
+ * secret.
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) => (value?.trim() ? [[name, value.trim()]] : [])),
   )
   const result = settings.safeParse(given)
-  const fields = result.error?.issues.map(({ path, message }) => ({ pointer: path.join('.'), message })) ?? []
+  const fields =
+    result.error?.issues.map(({ path, message }) => ({ pointer: path.join('.'), message })) ?? []
   if (!fields.some(({ pointer }) => pointer === 'HOST') && isOpenToAll(given))
-    fields.push({ pointer: 'HOST', message: 'expected a loopback address while API_TOKENS is not set' })
+    fields.push({
+      pointer: 'HOST',
+      message: 'expected a loopback address while API_TOKENS is not set',
+    })
   if (given['IMAGE_DELIVERY'] === 'presign' && given['S3_BUCKET'] === undefined)
-    fields.push({ pointer: 'IMAGE_DELIVERY', message: 'expected stream while S3_BUCKET is not set' })
+    fields.push({
+      pointer: 'IMAGE_DELIVERY',
+      message: 'expected stream while S3_BUCKET is not set',
+    })
   if (!result.data || fields.length > 0) throw new ConfigError(fields)
   return result.data
 }
 
 /**
- * The same settings for a command that looks at what is kept: it calls no provider and nobody calls it, so neither has to be
- * named, and nothing of theirs is to be read here.
+ * The same settings for a command that looks at what is kept: it calls no provider and nobody calls
+ * it, so neither has to be named, and nothing of theirs is to be read here.
  * @throws ConfigError
  */
 export function readKeptConfig(env: Record<string, string | undefined>): Omit<Config, 'modelsLab'> {
   const publicUrl = env['PUBLIC_URL']?.trim() ? env['PUBLIC_URL'] : 'http://localhost'
-  const { modelsLab, ...kept } = readConfig({ ...env, MODELSLAB_API_KEY: 'nobody is called', PUBLIC_URL: publicUrl })
+  const { modelsLab, ...kept } = readConfig({
+    ...env,
+    MODELSLAB_API_KEY: 'nobody is called',
+    PUBLIC_URL: publicUrl,
+  })
   return kept
 }
 

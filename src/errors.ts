@@ -1,5 +1,6 @@
 /**
- * Failures that a caller may read. Anything else that is thrown is `internal`: logged whole, shown as nothing.
+ * Failures that a caller may read. Anything else that is thrown is `internal`: logged whole, shown
+ * as nothing.
  */
 const STATUS_BY_CODE = {
   invalid_request: 400,
@@ -19,7 +20,10 @@ const STATUS_BY_CODE = {
 
 export type ErrorCode = keyof typeof STATUS_BY_CODE
 
-/** One field at fault: `pointer` is a JSON Pointer (RFC 6901) into the body, or the name of a query parameter or setting. */
+/**
+ * One field at fault: `pointer` is a JSON Pointer (RFC 6901) into the body, or the name of a query
+ * parameter or setting.
+ */
 export interface FieldError {
   pointer: string
   message: string
@@ -49,7 +53,10 @@ export class AppError extends Error {
   }
 }
 
-/** The ledger could not take a write: disk full, database locked, D1 away. What was handed to it is not kept. */
+/**
+ * The ledger could not take a write: disk full, database locked, D1 away. What was handed to it is
+ * not kept.
+ */
 export class LedgerUnavailable extends AppError {
   constructor(cause: unknown) {
     super('unavailable', 'The ledger cannot be written right now.', { cause, retryAfterSeconds: 5 })
@@ -67,13 +74,20 @@ export type ImageFailureCode =
   | 'timeout'
   | 'store_failed'
 
-/** One attempt at one image failed. `final` means that the same place would be refused again for the same reason. */
+/**
+ * One attempt at one image failed. `final` means that the same place would be refused again for the
+ * same reason.
+ */
 export class ImageFailure extends Error {
   override readonly name = 'ImageFailure'
   readonly code: ImageFailureCode
   readonly final: boolean
 
-  constructor(code: ImageFailureCode, message: string, options: ErrorOptions & { final?: boolean } = {}) {
+  constructor(
+    code: ImageFailureCode,
+    message: string,
+    options: ErrorOptions & { final?: boolean } = {},
+  ) {
     super(message, options)
     this.code = code
     this.final = options.final ?? false

@@ -2,34 +2,39 @@ import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname } from 'node:path'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import { trackWork } from './background.ts'
-import { callbackCapability, secretsIn } from './capability.ts'
+import { trackWork } from './runtime/background.ts'
+import { callbackCapability, secretsIn } from './secrets/links.ts'
 import { type Config, readConfig } from './config.ts'
-import { assureWayTo } from './folder.node.ts'
-import { watchHealth } from './health.ts'
+import { assureWayTo } from './runtime/node/folder.node.ts'
+import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
-import { httpServer } from './http/server.node.ts'
+import { httpServer } from './http/plumbing/server.node.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { listingThread } from './ledger/reader.node.ts'
-import { openSqlite } from './ledger/sqlite.ts'
-import { writerThread } from './ledger/writer.node.ts'
-import { jsonLog } from './log.ts'
-import { startLoop } from './loop.ts'
+import { listingThread } from './ledger/driver/lists.node.ts'
+import { openSqlite } from './ledger/driver/sqlite.node.ts'
+import { writerThread } from './ledger/driver/writer.node.ts'
+import { jsonLog } from './observe/log.ts'
+import { startLoop } from './runtime/node/loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
-import { diskStore } from './objects/disk.ts'
-import type { Deps, ObjectStore } from './ports.ts'
-import { modelsLab } from './provider/modelslab.ts'
-import { withSecrets } from './secrets.node.ts'
+import { diskStore } from './objects/disk.node.ts'
+import type { Deps, ObjectStore } from './deps.ts'
+import { modelsLab } from './modelslab/client.ts'
+import { withSecrets } from './secrets/secrets-file.node.ts'
 
 export interface Service {
   /** Where it listens. */
   url: string
   config: Config
-  /** Ends what is under way, keeps what is still called in meanwhile, then closes. Safe to call again. */
+  /**
+   * Ends what is under way, keeps what is still called in meanwhile, then closes. Safe to call
+   * again.
+   */
   stop: () => Promise<void>
 }
 
-/** How long a stop waits for downloads and replies. What is left then is taken up at the next start. */
+/**
+ * How long a stop waits for downloads and replies. What is left then is taken up at the next start.
+ */
 const DRAIN_MS = 20_000
 
 /**
@@ -45,7 +50,8 @@ export async function startService(
   if (!settings.s3) assureWayTo(settings.objectsDir)
   const sqlite = openSqlite(settings.databasePath, writerThread)
   const listing = listingThread(settings.databasePath)
-  // Made under the lock: of two first starts, the one that is refused must not replace the other's secrets.
+  // Made under the lock: of two first starts, the one that is refused must not replace the other's
+  // secrets.
   const config = withSecrets(settings)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
@@ -101,13 +107,17 @@ async function recover({ ledger, now, log }: Deps) {
   await ledger.leasesVoided()
   // All of them: the clock may have been set back meanwhile.
   const unconfirmed = await ledger.submissionsAbandoned(Number.MAX_SAFE_INTEGER, now())
-  if (unconfirmed.length > 0) log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
+  if (unconfirmed.length > 0)
+    log('warn', 'submissions were cut off before their reply', { generations: unconfirmed })
 }
 
-export async function openObjects({ s3, objectsDir }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
+export async function openObjects({
+  s3,
+  objectsDir,
+}: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
   if (!s3) return diskStore(objectsDir)
   // Loaded only where it is used: the SDK takes a good part of the start.
-  const { s3Store } = await import('./objects/s3.ts')
+  const { s3Store } = await import('./objects/s3.node.ts')
   return s3Store(s3)
 }
 
@@ -117,7 +127,9 @@ function wasNotSent(error: unknown): boolean {
   const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
   return causes.every(
     (one) =>
-      one instanceof Error && 'code' in one && ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
+      one instanceof Error &&
+      'code' in one &&
+      ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN'].includes(String(one.code)),
   )
 }
 
@@ -126,7 +138,10 @@ const timeout = (ms: number) =>
     setTimeout(resolve, ms).unref()
   })
 
-/** Connections that wait to be accepted; Node's 511 are soon full where thousands come at once, and most of those then hang. */
+/**
+ * Connections that wait to be accepted; Node's 511 are soon full where thousands come at once, and
+ * most of those then hang.
+ */
 const BACKLOG = 4096
 
 function listen(server: Server, { host, port }: Config) {

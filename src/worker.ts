@@ -1,23 +1,23 @@
-import { archiveImage, MAX_IMAGE_BYTES } from './archive.ts'
-import { createArchiver } from './archiver.ts'
-import type { ExecutionContext, WakeQueue } from './bindings.ts'
-import { callbackCapability, secretsIn } from './capability.ts'
+import { archiveImage, MAX_IMAGE_BYTES } from './work/archive.ts'
+import { createArchiver } from './runtime/slots.ts'
+import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'
+import { callbackCapability, secretsIn } from './secrets/links.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { AppError } from './errors.ts'
-import { watchHealth } from './health.ts'
+import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
-import { problem } from './http/problem.ts'
-import { type Invocation, invoke, sleep, throughInvocation } from './invocation.ts'
-import { type D1Database, d1Driver } from './ledger/d1.ts'
+import { problem } from './http/plumbing/problem.ts'
+import { type Invocation, invoke, sleep, throughInvocation } from './runtime/workers/invocation.ts'
+import { type D1Database, d1Driver } from './ledger/driver/d1.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { jsonLog } from './log.ts'
+import { jsonLog } from './observe/log.ts'
 import { publicFetch } from './net/public-fetch.worker.ts'
-import { createRoom } from './net/room.ts'
+import { createRoom } from './runtime/workers/room.ts'
 import { type R2Bucket, r2Store } from './objects/r2.ts'
-import type { Deps } from './ports.ts'
-import { modelsLab } from './provider/modelslab.ts'
-import { takeTurn } from './turn.ts'
-import { createWaker } from './waker.ts'
+import type { Deps } from './deps.ts'
+import { modelsLab } from './modelslab/client.ts'
+import { takeTurn } from './runtime/workers/turn.ts'
+import { createWaker } from './runtime/workers/waker.ts'
 
 /** The bindings of wrangler.toml. All else in it is a setting. */
 interface Env {
@@ -31,7 +31,9 @@ const MOST_BYTES_AT_ONCE = 40 * 1024 * 1024
 
 const write = (line: string) => console.log(line)
 
-/** What all invocations in one isolate share, so that nothing is compiled twice and limits count. */
+/**
+ * What all invocations in one isolate share, so that nothing is compiled twice and limits count.
+ */
 function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
@@ -43,7 +45,11 @@ function openService(env: Env) {
     objects,
     spool: objects,
     // Nobody can tell here that a call surely never left.
-    provider: modelsLab({ ...config.modelsLab, fetch: (...asked) => fetch(...asked), wasNotSent: () => false }),
+    provider: modelsLab({
+      ...config.modelsLab,
+      fetch: (...asked) => fetch(...asked),
+      wasNotSent: () => false,
+    }),
     get: publicFetch({ ...config, fetch: (url, init) => fetch(url, init) }),
     now: Date.now,
     log,
@@ -65,21 +71,34 @@ function openService(env: Env) {
     peerAddress: (c) => c.req.header('cf-connecting-ip') ?? null,
   })
   const waker = createWaker(env.WAKES, deps)
-  const answer = async (request: Request, { isWoken, idle }: Invocation, answered: (response: Response) => void) => {
+  const answer = async (
+    request: Request,
+    { isWoken, idle }: Invocation,
+    answered: (response: Response) => void,
+  ) => {
     answered(await app.fetch(request))
     await idle()
     if (isWoken()) await waker.wakeAt(Date.now())
   }
 
   return {
-    /** The work may go on after its answer, and when the client has hung up: then Cloudflare ends whatever is not waited for. */
+    /**
+     * The work may go on after its answer, and when the client has hung up: then Cloudflare ends
+     * whatever is not waited for.
+     */
     fetch: (request: Request, ctx: ExecutionContext) =>
       new Promise<Response>((answered, failed) => {
-        ctx.waitUntil(invoke(log, (invocation) => answer(request, invocation, answered)).catch(failed))
+        ctx.waitUntil(
+          invoke(log, (invocation) => answer(request, invocation, answered)).catch(failed),
+        )
       }),
     turn: ({ isCron }: { isCron: boolean }) =>
       invoke(log, async ({ idle }) => {
-        const dueAt = await takeTurn(deps, { archiver: createArchiver(deps, copyInRoom), idle, isCron })
+        const dueAt = await takeTurn(deps, {
+          archiver: createArchiver(deps, copyInRoom),
+          idle,
+          isCron,
+        })
         await idle()
         if (dueAt !== null) await waker.wakeAt(dueAt)
       }),
@@ -89,10 +108,16 @@ function openService(env: Env) {
 /** @throws ConfigError */
 function workerConfig(env: object): Config {
   // A var of wrangler.toml may be a number or a truth; bindings are objects.
-  const settings = Object.entries(env).filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-  const config = readConfig(Object.fromEntries(settings.map(([name, value]) => [name, String(value)])))
+  const settings = Object.entries(env).filter(([, value]) =>
+    ['string', 'number', 'boolean'].includes(typeof value),
+  )
+  const config = readConfig(
+    Object.fromEntries(settings.map(([name, value]) => [name, String(value)])),
+  )
   if (config.callbackSecrets.length === 0)
-    throw new ConfigError([{ pointer: 'CALLBACK_SECRETS', message: 'expected a secret: nothing is made up here' }])
+    throw new ConfigError([
+      { pointer: 'CALLBACK_SECRETS', message: 'expected a secret: nothing is made up here' },
+    ])
   return { ...config, archiveConcurrency: Math.min(config.archiveConcurrency, MOST_IMAGES_AT_ONCE) }
 }
 
@@ -119,7 +144,12 @@ function serviceOf(env: Env): Service | null {
 export default {
   fetch: (request: Request, env: Env, ctx: ExecutionContext): Response | Promise<Response> =>
     serviceOf(env)?.fetch(request, ctx) ??
-    problem(new AppError('unavailable', 'This service is not set up: its log names the settings at fault.')),
+    problem(
+      new AppError(
+        'unavailable',
+        'This service is not set up: its log names the settings at fault.',
+      ),
+    ),
 
   /** Whatever a batch holds, it is a wake; who is woken twice finds nothing to do. */
   queue: async (_batch: unknown, env: Env) => {

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { type Config, ConfigError, readConfig } from '../src/config.ts'
 
-const LEAST = { MODELSLAB_API_KEY: 'an-api-key-of-modelslab', PUBLIC_URL: 'https://images.example.com' }
+const LEAST = {
+  MODELSLAB_API_KEY: 'an-api-key-of-modelslab',
+  PUBLIC_URL: 'https://images.example.com',
+}
 const TOKEN = 'app:submit:0123456789abcdefghij'
 
 const HASH = '0123456789abcdef'.repeat(4)
@@ -53,9 +56,21 @@ describe('readConfig', () => {
       'http://127.0.0.1:9100/',
       { modelsLab: expect.objectContaining({ baseUrl: 'http://127.0.0.1:9100' }) as never },
     ],
-    ['MODELSLAB_API_KEY', ' padded-key\n', { modelsLab: expect.objectContaining({ apiKey: 'padded-key' }) as never }],
-    ['MODELSLAB_API_KEY', '8-char-s', { modelsLab: expect.objectContaining({ apiKey: '8-char-s' }) as never }],
-    ['PUBLIC_URL', 'HTTPS://Images.Example.com:443/base//', { publicUrl: 'https://images.example.com/base' }],
+    [
+      'MODELSLAB_API_KEY',
+      ' padded-key\n',
+      { modelsLab: expect.objectContaining({ apiKey: 'padded-key' }) as never },
+    ],
+    [
+      'MODELSLAB_API_KEY',
+      '8-char-s',
+      { modelsLab: expect.objectContaining({ apiKey: '8-char-s' }) as never },
+    ],
+    [
+      'PUBLIC_URL',
+      'HTTPS://Images.Example.com:443/base//',
+      { publicUrl: 'https://images.example.com/base' },
+    ],
     ['HOST', '::1', { host: '::1' }],
     ['HOST', 'localhost', { host: 'localhost' }],
     ['HOST', '127.8.8.8', { host: '127.8.8.8' }],
@@ -96,7 +111,10 @@ describe('readConfig', () => {
 
   it.each([
     [{}, { endpoint: undefined, region: undefined, forcePathStyle: false }],
-    [{ S3_REGION: 'eu-central-1' }, { endpoint: undefined, region: 'eu-central-1', forcePathStyle: false }],
+    [
+      { S3_REGION: 'eu-central-1' },
+      { endpoint: undefined, region: 'eu-central-1', forcePathStyle: false },
+    ],
     [
       { S3_ENDPOINT: 'http://s3.local:9000/' },
       { endpoint: 'http://s3.local:9000', region: 'us-east-1', forcePathStyle: true },
@@ -105,9 +123,15 @@ describe('readConfig', () => {
       { S3_ENDPOINT: 'https://s3.local', S3_FORCE_PATH_STYLE: 'false' },
       { endpoint: 'https://s3.local', region: 'us-east-1', forcePathStyle: false },
     ],
-    [{ S3_FORCE_PATH_STYLE: 'true' }, { endpoint: undefined, region: undefined, forcePathStyle: true }],
+    [
+      { S3_FORCE_PATH_STYLE: 'true' },
+      { endpoint: undefined, region: undefined, forcePathStyle: true },
+    ],
   ])('reads a bucket with %j', (env, expected) => {
-    expect(readConfig({ ...LEAST, S3_BUCKET: 'images', ...env }).s3).toEqual({ bucket: 'images', ...expected })
+    expect(readConfig({ ...LEAST, S3_BUCKET: 'images', ...env }).s3).toEqual({
+      bucket: 'images',
+      ...expected,
+    })
   })
 
   it.each([
@@ -168,7 +192,14 @@ describe('readConfig', () => {
   })
 
   it('names every mistake at once, one a line', () => {
-    const wrong = { MODELSLAB_API_KEY: '', PUBLIC_URL: 'x', PORT: 'x', API_TOKENS: 'x', LEASE_SECONDS: 'x', HOST: '!' }
+    const wrong = {
+      MODELSLAB_API_KEY: '',
+      PUBLIC_URL: 'x',
+      PORT: 'x',
+      API_TOKENS: 'x',
+      LEASE_SECONDS: 'x',
+      HOST: '!',
+    }
 
     expect(() => readConfig(wrong)).toThrow(ConfigError)
     expect(
@@ -235,7 +266,9 @@ describe('HOST', () => {
     ['::', TOKEN, true],
   ])('%s with API_TOKENS %j may be listened on: %s', (HOST, API_TOKENS, allowed) => {
     expect(faults({ HOST, API_TOKENS })).toEqual(
-      allowed ? [] : [{ pointer: 'HOST', message: 'expected a loopback address while API_TOKENS is not set' }],
+      allowed
+        ? []
+        : [{ pointer: 'HOST', message: 'expected a loopback address while API_TOKENS is not set' }],
     )
   })
 })

@@ -14,14 +14,20 @@ export interface Call {
 
 export const INTERRUPTED = 130
 
-/** What was asked for; else the code to end with: 0 where it was help, 2 where the words cannot be understood. */
+/**
+ * What was asked for; else the code to end with: 0 where it was help, 2 where the words cannot be
+ * understood.
+ */
 export function readOptions<const Options extends NonNullable<ParseArgsConfig['options']>>(
   { argv, out, err }: Call,
   usage: string,
   options: Options,
 ) {
   try {
-    const { values } = parseArgs({ args: argv, options: { ...options, help: { type: 'boolean', short: 'h' } } })
+    const { values } = parseArgs({
+      args: argv,
+      options: { ...options, help: { type: 'boolean', short: 'h' } },
+    })
     if (!(values as { help?: boolean }).help) return values
     out(usage.trimEnd())
     return 0
@@ -44,7 +50,8 @@ export function showBar(err: Output, env: Record<string, string | undefined>, no
     show: (what: string, done: number, of: number | null) => {
       const at = now()
       if (at < nextAt && done !== of) return
-      const text = of === null ? `${what}: ${grouped(done)}` : `${what}: ${grouped(done)} of ${grouped(of)}`
+      const text =
+        of === null ? `${what}: ${grouped(done)}` : `${what}: ${grouped(done)} of ${grouped(of)}`
       if (!isTerminal) {
         if (at < nextAt) return
         err.write(`${text}\n`)
@@ -52,7 +59,10 @@ export function showBar(err: Output, env: Record<string, string | undefined>, no
         return
       }
       nextAt = at + EVERY_MS
-      shown = (of === null || of === 0 ? text : `${bar(done / of)} ${text}`).slice(0, (err.columns || 80) - 1)
+      shown = (of === null || of === 0 ? text : `${bar(done / of)} ${text}`).slice(
+        0,
+        (err.columns || 80) - 1,
+      )
       err.write(`\r\x1b[2K${shown}`)
     },
     /** Makes room for a line of something else. */
@@ -72,7 +82,8 @@ function bar(share: number) {
 export const grouped = (count: number) => count.toLocaleString('en-US')
 
 /** `1 image`, `1,204 images`. */
-export const counted = (count: number, one: string, many = `${one}s`) => `${grouped(count)} ${count === 1 ? one : many}`
+export const counted = (count: number, one: string, many = `${one}s`) =>
+  `${grouped(count)} ${count === 1 ? one : many}`
 
 const SIZES = [
   ['GiB', 2 ** 30],
@@ -86,4 +97,5 @@ export function size(bytes: number) {
 }
 
 /** Fields of one line; what could end a field or a line is a space. */
-export const tabbed = (...fields: string[]) => fields.map((field) => field.replace(/[\t\r\n]+/gu, ' ')).join('\t')
+export const tabbed = (...fields: string[]) =>
+  fields.map((field) => field.replace(/[\t\r\n]+/gu, ' ')).join('\t')

@@ -1,7 +1,21 @@
-import { complete, type Completeness, type Completing, duration, type Hole } from '../completeness.ts'
+import {
+  complete,
+  type Completeness,
+  type Completing,
+  duration,
+  type Hole,
+} from '../audit/completeness.ts'
 import { table } from '../demo/table.ts'
-import { firstIdAt } from '../uuid.ts'
-import { type Call, counted, grouped, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
+import { firstIdAt } from '../model/uuid.ts'
+import {
+  type Call,
+  counted,
+  grouped,
+  INTERRUPTED,
+  readOptions,
+  showBar,
+  tabbed,
+} from './command.ts'
 
 const USAGE = `afterimage completeness tells whether every generation ended once, in one way that is on record, or is still in time.
 
@@ -14,7 +28,9 @@ It only reads the ledger, and the service may run meanwhile. Settings are those 
 Ends with 0 if nothing is missing, 1 if there are holes, 2 if it could not look.
 `
 
-type World = Pick<Completing, 'audit' | 'config' | 'now'> & { env: Record<string, string | undefined> }
+type World = Pick<Completing, 'audit' | 'config' | 'now'> & {
+  env: Record<string, string | undefined>
+}
 
 export async function runCompleteness(call: Call, world: () => Promise<World>): Promise<number> {
   const options = readOptions(call, USAGE, {
@@ -27,7 +43,9 @@ export async function runCompleteness(call: Call, world: () => Promise<World>): 
   const now = Date.now()
   const [since, until] = [readTime(options.since, now), readTime(options.until, now)]
   if (since === null || until === null) {
-    err.write(`expected a time such as 2026-01-31T12:00:00Z, or how long ago, such as 24h\n\n${USAGE}`)
+    err.write(
+      `expected a time such as 2026-01-31T12:00:00Z, or how long ago, such as 24h\n\n${USAGE}`,
+    )
     return 2
   }
   const { env, ...opened } = await world()
@@ -37,14 +55,21 @@ export async function runCompleteness(call: Call, world: () => Promise<World>): 
     bar.clear()
     out(line(hole))
   }
-  const range = { fromId: firstIdAt(since ?? 0), beforeId: firstIdAt(until ?? Number.MAX_SAFE_INTEGER) }
+  const range = {
+    fromId: firstIdAt(since ?? 0),
+    beforeId: firstIdAt(until ?? Number.MAX_SAFE_INTEGER),
+  }
   const report = await complete({ ...opened, found, progress: bar.show, signal }, range)
   bar.clear()
   if (signal.aborted) {
     err.write('Interrupted.\n')
     return INTERRUPTED
   }
-  out(options.json ? JSON.stringify({ report: jsonReport(report, since, until ?? now) }) : plainReport(report))
+  out(
+    options.json
+      ? JSON.stringify({ report: jsonReport(report, since, until ?? now) })
+      : plainReport(report),
+  )
   return report.holes > 0 ? 1 : 0
 }
 
@@ -69,14 +94,32 @@ const jsonHole = ({ hole, generationId, image, detail }: Hole) =>
   JSON.stringify({ hole, generation_id: generationId, image, detail })
 
 function plainReport(report: Completeness) {
-  const { generations, byStatus, endedBy, inTime, callbacks, byArchiveStatus, images, marginMs, recordsOwed, holes } =
-    report
+  const {
+    generations,
+    byStatus,
+    endedBy,
+    inTime,
+    callbacks,
+    byArchiveStatus,
+    images,
+    marginMs,
+    recordsOwed,
+    holes,
+  } = report
   const { reply, callback, fetch, deadline, unknown } = endedBy
   return table([
     ['generations', grouped(generations), words(byStatus)],
-    ['ended by', grouped(byStatus.succeeded + byStatus.failed), words({ reply, callback, fetch, deadline, unknown })],
+    [
+      'ended by',
+      grouped(byStatus.succeeded + byStatus.failed),
+      words({ reply, callback, fetch, deadline, unknown }),
+    ],
     ['still in time', grouped(inTime), ''],
-    ['callbacks missed', grouped(callbacks.missed), `of ${grouped(callbacks.due)} due${percent(callbacks)}`],
+    [
+      'callbacks missed',
+      grouped(callbacks.missed),
+      `of ${grouped(callbacks.due)} due${percent(callbacks)}`,
+    ],
     ['archives', grouped(generations - byArchiveStatus.none), words(byArchiveStatus)],
     ['images', grouped(images.archived + images.lost + images.pending), words(images)],
     [
@@ -112,7 +155,10 @@ function jsonReport(report: Completeness, since: number | undefined, until: numb
     by_status: report.byStatus,
     ended_by: report.endedBy,
     in_time: report.inTime,
-    callbacks: { ...callbacks, missed_rate: callbacks.due === 0 ? null : callbacks.missed / callbacks.due },
+    callbacks: {
+      ...callbacks,
+      missed_rate: callbacks.due === 0 ? null : callbacks.missed / callbacks.due,
+    },
     by_archive_status: report.byArchiveStatus,
     images: report.images,
     margin_s: marginMs && {

@@ -1,4 +1,4 @@
-import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../rebuild.ts'
+import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../audit/rebuild.ts'
 import { type Call, counted, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
 
 const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in the store.
@@ -21,8 +21,14 @@ type World = Pick<Rebuilding, 'ledger' | 'objects' | 'pause'> & {
   abandon: () => void
 }
 
-export async function runRebuild(call: Call, world: (into: string | undefined) => Promise<World>): Promise<number> {
-  const options = readOptions(call, USAGE, { into: { type: 'string' }, json: { type: 'boolean', default: false } })
+export async function runRebuild(
+  call: Call,
+  world: (into: string | undefined) => Promise<World>,
+): Promise<number> {
+  const options = readOptions(call, USAGE, {
+    into: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  })
   if (typeof options === 'number') return options
   const { env, path, finish, abandon, ...opened } = await world(options.into)
   const { signal, err } = call
@@ -43,7 +49,9 @@ export async function runRebuild(call: Call, world: (into: string | undefined) =
   }
   if (signal.aborted || rebuilt.generations === 0) {
     abandon()
-    err.write(`${signal.aborted ? 'Interrupted' : 'The store has no record that can be read'}: no ledger was made.\n`)
+    err.write(
+      `${signal.aborted ? 'Interrupted' : 'The store has no record that can be read'}: no ledger was made.\n`,
+    )
     return signal.aborted ? INTERRUPTED : 2
   }
   finish()

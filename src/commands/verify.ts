@@ -1,4 +1,4 @@
-import { type Finding, verify, type Verified, type Verifying } from '../verify.ts'
+import { type Finding, verify, type Verified, type Verifying } from '../audit/verify.ts'
 import { type Call, counted, INTERRUPTED, readOptions, showBar, size, tabbed } from './command.ts'
 
 const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and store both ways.
@@ -30,14 +30,21 @@ export async function runVerify(call: Call, world: () => Promise<World>): Promis
     bar.clear()
     call.out(line(finding))
   }
-  const verified = await verify({ ...opened, repair: options.repair, found, progress: bar.show, signal })
+  const verified = await verify({
+    ...opened,
+    repair: options.repair,
+    found,
+    progress: bar.show,
+    signal,
+  })
   bar.clear()
   err.write(`${signal.aborted ? 'Interrupted. ' : ''}${summary(verified, options.repair)}\n`)
   if (signal.aborted) return INTERRUPTED
   return left(verified) > 0 ? 1 : 0
 }
 
-const left = ({ findings, repaired }: Verified) => Object.values(findings).reduce((sum, n) => sum + n, 0) - repaired
+const left = ({ findings, repaired }: Verified) =>
+  Object.values(findings).reduce((sum, n) => sum + n, 0) - repaired
 
 function summary(verified: Verified, repair: boolean) {
   const { objects, bytes, records, findings, repaired } = verified
@@ -65,7 +72,11 @@ const jsonLine = ({ finding, key, images, detail, repair }: Finding) =>
   JSON.stringify({
     finding,
     key,
-    images: images.map(({ generationId, source, position }) => ({ generation_id: generationId, source, position })),
+    images: images.map(({ generationId, source, position }) => ({
+      generation_id: generationId,
+      source,
+      position,
+    })),
     detail,
     repaired: repair?.done ?? null,
     ...(repair && (repair.done ? { copied_from: repair.from } : { reason: repair.reason })),

@@ -11,7 +11,10 @@ const generation = z.object({
 })
 const timeline = z.object({
   data: z.array(
-    z.object({ event: z.string(), detail: z.object({ status: z.string().optional(), count: z.number().optional() }) }),
+    z.object({
+      event: z.string(),
+      detail: z.object({ status: z.string().optional(), count: z.number().optional() }),
+    }),
   ),
 })
 
@@ -20,10 +23,18 @@ export type TimelineEvent = z.output<typeof timeline>['data'][number]
 
 /** A client of Afterimage, like the one that an application has. */
 export function client(url: string, token: string) {
-  const call = async (path: string, init: { method?: string; body?: string } = {}): Promise<unknown> => {
-    const response = await fetch(url + path, { ...init, headers: { authorization: `Bearer ${token}` } })
+  const call = async (
+    path: string,
+    init: { method?: string; body?: string } = {},
+  ): Promise<unknown> => {
+    const response = await fetch(url + path, {
+      ...init,
+      headers: { authorization: `Bearer ${token}` },
+    })
     if (!response.ok)
-      throw new Error(`${init.method ?? 'GET'} ${path} was answered ${response.status}: ${await response.text()}`)
+      throw new Error(
+        `${init.method ?? 'GET'} ${path} was answered ${response.status}: ${await response.text()}`,
+      )
     return response.json()
   }
   return {
@@ -35,7 +46,8 @@ export function client(url: string, token: string) {
         }),
       ),
     generation: async (id: string) => generation.parse(await call(`/v1/generations/${id}`)),
-    timeline: async (id: string) => timeline.parse(await call(`/v1/generations/${id}/timeline`)).data,
+    timeline: async (id: string) =>
+      timeline.parse(await call(`/v1/generations/${id}/timeline`)).data,
   }
 }
 

@@ -27,7 +27,9 @@ interface Told {
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-/** `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should. */
+/**
+ * `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should.
+ */
 export async function runDemo(argv: string[], interrupted: () => Promise<void>): Promise<number> {
   const options = readArguments(argv)
   if (typeof options === 'string') {
@@ -43,7 +45,10 @@ export async function runDemo(argv: string[], interrupted: () => Promise<void>):
     const { message } = JSON.parse(line) as { message: string }
     if (!trouble.has(message)) trouble.set(message, line)
   }
-  const service = await startOrSayWhy({ ...(await settings(simulator, token)), ...options.s3 }, keepFirst)
+  const service = await startOrSayWhy(
+    { ...(await settings(simulator, token)), ...options.s3 },
+    keepFirst,
+  )
   if (!service) {
     await simulator.close()
     return 2
@@ -65,7 +70,10 @@ export async function runDemo(argv: string[], interrupted: () => Promise<void>):
   }
 }
 
-async function startOrSayWhy(env: Record<string, string | undefined>, write: (line: string) => void) {
+async function startOrSayWhy(
+  env: Record<string, string | undefined>,
+  write: (line: string) => void,
+) {
   try {
     return await startService(env, write)
   } catch (error) {
@@ -78,16 +86,24 @@ async function startOrSayWhy(env: Record<string, string | undefined>, write: (li
 const S3_SETTINGS = ['S3_BUCKET', 'S3_ENDPOINT', 'S3_REGION', 'AWS_REGION', 'S3_FORCE_PATH_STYLE']
 
 /** What was asked for, or why it cannot be had. */
-function readArguments(argv: string[]): { exit: boolean; s3: Record<string, string | undefined> } | string {
+function readArguments(
+  argv: string[],
+): { exit: boolean; s3: Record<string, string | undefined> } | string {
   try {
     const { values } = parseArgs({
       args: argv,
-      options: { exit: { type: 'boolean', default: false }, s3: { type: 'boolean', default: false } },
+      options: {
+        exit: { type: 'boolean', default: false },
+        s3: { type: 'boolean', default: false },
+      },
     })
     if (!values.s3) return { exit: values.exit, s3: {} }
     if (!process.env['S3_BUCKET']?.trim())
       return 'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.'
-    return { exit: values.exit, s3: Object.fromEntries(S3_SETTINGS.map((name) => [name, process.env[name]])) }
+    return {
+      exit: values.exit,
+      s3: Object.fromEntries(S3_SETTINGS.map((name) => [name, process.env[name]])),
+    }
   } catch (error) {
     return `${error instanceof Error ? error.message : String(error)}\nafterimage demo takes --exit and --s3.`
   }
@@ -122,7 +138,11 @@ async function tell(api: Client, service: Service, ctrlC: AbortSignal) {
   )
   const told = await Promise.all(STORIES.map((story, index) => begin(api, story, index, progress)))
   const forged = await forgedCallback(service, told)
-  while (told.some(({ tookMs }) => tookMs === null) && Date.now() - began < TIME_LIMIT_MS && !ctrlC.aborted) {
+  while (
+    told.some(({ tookMs }) => tookMs === null) &&
+    Date.now() - began < TIME_LIMIT_MS &&
+    !ctrlC.aborted
+  ) {
     await sleep(POLL_MS)
     await Promise.all(told.map((one, index) => look(api, one, index, progress, began)))
   }
@@ -159,7 +179,8 @@ async function look(api: Client, one: Told, index: number, progress: Progress, b
   progress.show(index, state(one.generation), tone(one))
 }
 
-const tone = (one: Told) => (one.tookMs === null ? 'waiting' : endedAsItShould(one) ? 'good' : 'bad')
+const tone = (one: Told) =>
+  one.tookMs === null ? 'waiting' : endedAsItShould(one) ? 'good' : 'bad'
 
 const MARKS: Record<string, string> = { archived: '■', pending: '□', lost: '×' }
 
@@ -207,7 +228,8 @@ function whatHappened(events: TimelineEvent[], generation: Generation) {
   return [
     generation.failure?.code,
     count('held') > 0 && 'held, then sent',
-    events.some(({ event, detail }) => event === 'replied' && detail.status === 'unreadable') && 'no readable reply',
+    events.some(({ event, detail }) => event === 'replied' && detail.status === 'unreadable') &&
+      'no readable reply',
     callbacks === 0 ? 'no callback' : callbacks > 1 && `${callbacks} callbacks`,
     count('fetched') > 0 && 'asked the provider',
     count('attempt') > 0 && `${count('attempt')} failed downloads`,

@@ -8,7 +8,10 @@ export interface Progress {
 
 export type Tone = 'waiting' | 'good' | 'bad'
 
-/** As much of a stream as progress needs; a terminal has `columns` and `rows`, 0 where nobody told it its size. */
+/**
+ * As much of a stream as progress needs; a terminal has `columns` and `rows`, 0 where nobody told
+ * it its size.
+ */
 export interface Output {
   write: (text: string) => unknown
   isTTY?: boolean
@@ -18,9 +21,17 @@ export interface Output {
 
 const COLOURS: Record<Tone, string> = { waiting: '\x1b[2m', good: '\x1b[32m', bad: '\x1b[31m' }
 
-/** Lines that change in place on a terminal that is high enough; elsewhere one plain line for each change. */
-export function showProgress(names: string[], output: Output, env: Record<string, string | undefined>): Progress {
-  const isTerminal = output.isTTY === true && env['TERM'] !== 'dumb' && (output.rows || 24) > names.length + 2
+/**
+ * Lines that change in place on a terminal that is high enough; elsewhere one plain line for each
+ * change.
+ */
+export function showProgress(
+  names: string[],
+  output: Output,
+  env: Record<string, string | undefined>,
+): Progress {
+  const isTerminal =
+    output.isTTY === true && env['TERM'] !== 'dumb' && (output.rows || 24) > names.length + 2
   return isTerminal ? live(names, output, !env['NO_COLOR']) : plain(names, output)
 }
 
@@ -31,7 +42,9 @@ function plain(names: string[], output: Output): Progress {
     show: (index, text) => {
       if (last.get(index) === text) return
       last.set(index, text)
-      output.write(`${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s  ${names[index] ?? ''}: ${text}\n`)
+      output.write(
+        `${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s  ${names[index] ?? ''}: ${text}\n`,
+      )
     },
     end: () => undefined,
   }
@@ -47,7 +60,10 @@ function live(names: string[], output: Output, coloured: boolean): Progress {
   output.write(HIDE_CURSOR + draw())
   return {
     show: (index, text, tone) => {
-      const plainLine = `  ${(names[index] ?? '').padEnd(width)}  ${text}`.slice(0, (output.columns || 80) - 1)
+      const plainLine = `  ${(names[index] ?? '').padEnd(width)}  ${text}`.slice(
+        0,
+        (output.columns || 80) - 1,
+      )
       const line = coloured ? `${COLOURS[tone]}${plainLine}\x1b[0m` : plainLine
       if (lines[index] === line) return
       lines[index] = line

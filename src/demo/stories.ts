@@ -11,7 +11,13 @@ export interface Story {
 }
 
 export const STORIES: Story[] = [
-  { name: 'all is well', knobs: 'delay=1', status: 'succeeded', archive: 'archived', nsfw: 'clear' },
+  {
+    name: 'all is well',
+    knobs: 'delay=1',
+    status: 'succeeded',
+    archive: 'archived',
+    nsfw: 'clear',
+  },
   {
     name: 'flagged as NSFW',
     knobs: 'nsfw=flagged format=jpeg',
@@ -33,8 +39,20 @@ export const STORIES: Story[] = [
     archive: 'archived',
     nsfw: 'clear',
   },
-  { name: 'callback lost', knobs: 'callback=lost', status: 'succeeded', archive: 'archived', nsfw: 'clear' },
-  { name: 'callback twice', knobs: 'callback=doubled', status: 'succeeded', archive: 'archived', nsfw: 'clear' },
+  {
+    name: 'callback lost',
+    knobs: 'callback=lost',
+    status: 'succeeded',
+    archive: 'archived',
+    nsfw: 'clear',
+  },
+  {
+    name: 'callback twice',
+    knobs: 'callback=doubled',
+    status: 'succeeded',
+    archive: 'archived',
+    nsfw: 'clear',
+  },
   {
     name: 'callback before the reply',
     knobs: 'callback=early',
@@ -50,7 +68,13 @@ export const STORIES: Story[] = [
     archive: 'archived',
     nsfw: 'clear',
   },
-  { name: 'reply cut off', knobs: 'reply=cut', status: 'succeeded', archive: 'archived', nsfw: 'clear' },
+  {
+    name: 'reply cut off',
+    knobs: 'reply=cut',
+    status: 'succeeded',
+    archive: 'archived',
+    nsfw: 'clear',
+  },
   {
     name: 'links 404 at first',
     knobs: 'outputs=late proxies=late late=1.5',
@@ -58,8 +82,20 @@ export const STORIES: Story[] = [
     archive: 'archived',
     nsfw: 'clear',
   },
-  { name: 'output dead, mirror alive', knobs: 'outputs=dead', status: 'succeeded', archive: 'partial', nsfw: 'clear' },
-  { name: 'all links dead', knobs: 'outputs=dead proxies=dead', status: 'succeeded', archive: 'lost', nsfw: 'clear' },
+  {
+    name: 'output dead, mirror alive',
+    knobs: 'outputs=dead',
+    status: 'succeeded',
+    archive: 'partial',
+    nsfw: 'clear',
+  },
+  {
+    name: 'all links dead',
+    knobs: 'outputs=dead proxies=dead',
+    status: 'succeeded',
+    archive: 'lost',
+    nsfw: 'clear',
+  },
   {
     name: 'the job fails',
     knobs: 'result=failed',

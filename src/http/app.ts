@@ -1,13 +1,13 @@
 import { type Context, Hono } from 'hono'
 import { AppError } from '../errors.ts'
-import type { Deps } from '../ports.ts'
-import { authentication } from './auth.ts'
+import type { Deps } from '../deps.ts'
+import { authentication } from './plumbing/auth.ts'
 import { callbackRoutes } from './callbacks.ts'
-import { clientAddresses } from './client-address.ts'
-import { watchForgeries } from './forgeries.ts'
-import { generationRoutes } from './generations.ts'
+import { clientAddresses } from './plumbing/client-address.ts'
+import { watchForgeries } from './plumbing/forgeries.ts'
+import { generationRoutes } from './v1/generations.ts'
 import { healthRoutes } from './health.ts'
-import { answerError, problem, shownPath } from './problem.ts'
+import { answerError, problem, shownPath } from './plumbing/problem.ts'
 
 interface Runtime {
   isDraining: () => boolean
@@ -29,7 +29,11 @@ export function createApp(deps: Deps, { isDraining, peerAddress = () => null }: 
     // What strangers wrote stands in many answers: none of them is ever to be taken for a page.
     c.res.headers.set('x-content-type-options', 'nosniff')
     forgeries.report()
-    deps.log('debug', 'request', { method: c.req.method, path: shownPath(c.req.path), status: c.res.status })
+    deps.log('debug', 'request', {
+      method: c.req.method,
+      path: shownPath(c.req.path),
+      status: c.res.status,
+    })
   })
   app.use('/v1/*', authentication(deps.config.tokens))
   app.route('/v1/generations', generationRoutes(deps))

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import type { Deps } from '../ports.ts'
+import type { Deps } from '../deps.ts'
 
 /** `/livez`: the process answers. `/readyz`: a callback that came now would be kept. */
 export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boolean }) {
@@ -8,7 +8,10 @@ export function healthRoutes(deps: Deps, { isDraining }: { isDraining: () => boo
     .get('/readyz', async (c) => {
       const ledger = isDraining() ? 'draining' : await ledgerState(deps)
       const ready = ledger === 'ok'
-      return c.json({ status: ready ? 'ready' : 'not_ready', ledger, ...deps.health.read() }, ready ? 200 : 503)
+      return c.json(
+        { status: ready ? 'ready' : 'not_ready', ledger, ...deps.health.read() },
+        ready ? 200 : 503,
+      )
     })
 }
 

@@ -1,15 +1,15 @@
 import { DrizzleQueryError } from 'drizzle-orm'
 import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core'
-import { archiving } from './archiving.ts'
-import { reconciling } from './reconciling.ts'
-import { recording } from './recording.ts'
-import { reading } from './reading.ts'
-import { retrying } from './retrying.ts'
+import { archiving } from './archive.ts'
+import { reconciling } from './reconcile.ts'
+import { recording } from './record.ts'
+import { reading } from './generations.ts'
+import { retrying } from './retry.ts'
 import type * as schema from './schema.ts'
-import { settling } from './settling.ts'
+import { settling } from './settle.ts'
 import type { Atomically } from './statement.ts'
-import { submitting } from './submitting.ts'
-import { waiting } from './waiting.ts'
+import { submitting } from './submit.ts'
+import { waiting } from './due.ts'
 
 /** drizzle's own type over both drivers; what it returns is always awaited. */
 export type LedgerDatabase = BaseSQLiteDatabase<'sync' | 'async', unknown, typeof schema>
@@ -35,11 +35,14 @@ export const createLedger = (driver: LedgerDriver) =>
 
 export type Ledger = ReturnType<typeof createLedger>
 
-/** drizzle hides what an async driver throws as the cause of an error whose message shows every value. */
+/**
+ * drizzle hides what an async driver throws as the cause of an error whose message shows every
+ * value.
+ */
 function throwingAsDriver<Methods extends object>(methods: Methods) {
-  const own = Object.entries(methods as Record<string, (...values: unknown[]) => Promise<unknown>>).map(
-    ([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)],
-  )
+  const own = Object.entries(
+    methods as Record<string, (...values: unknown[]) => Promise<unknown>>,
+  ).map(([name, method]) => [name, (...values: unknown[]) => method(...values).catch(throwCause)])
   return Object.fromEntries(own) as Methods
 }
 

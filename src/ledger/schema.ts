@@ -1,5 +1,14 @@
 import { sql } from 'drizzle-orm'
-import { blob, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import {
+  blob,
+  index,
+  integer,
+  primaryKey,
+  real,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/sqlite-core'
 import type {
   ArchiveStatus,
   GenerationFailureCode,
@@ -9,16 +18,22 @@ import type {
   InpaintRequest,
   NsfwVerdict,
   Road,
-} from '../generation.ts'
+} from '../model/generation.ts'
 import type { ImageFailureCode } from '../errors.ts'
 
 /** Every time is in milliseconds since the epoch. */
 export const generations = sqliteTable(
   'generations',
   {
-    /** A UUIDv7, so that the order of ids is the order of requests; the provider knows it as `track_id`. */
+    /**
+     * A UUIDv7, so that the order of ids is the order of requests; the provider knows it as
+     * `track_id`.
+     */
     id: text().primaryKey(),
-    /** Raised by every statement that writes the row; a decision is written only over the version that it was made from. */
+    /**
+     * Raised by every statement that writes the row; a decision is written only over the version
+     * that it was made from.
+     */
     version: integer().notNull().default(0),
     status: text().$type<GenerationStatus>().notNull(),
     archiveStatus: text('archive_status').$type<ArchiveStatus>().notNull().default('none'),
@@ -26,8 +41,13 @@ export const generations = sqliteTable(
     modelId: text('model_id'),
     prompt: text(),
     negativePrompt: text('negative_prompt'),
-    /** What was asked for, but for the three columns above. Null where our ledger never saw the request. */
-    parameters: text({ mode: 'json' }).$type<Omit<InpaintRequest, 'model_id' | 'prompt' | 'negative_prompt'>>(),
+    /**
+     * What was asked for, but for the three columns above. Null where our ledger never saw the
+     * request.
+     */
+    parameters: text({ mode: 'json' }).$type<
+      Omit<InpaintRequest, 'model_id' | 'prompt' | 'negative_prompt'>
+    >(),
     clientTrackId: text('client_track_id'),
     providerId: text('provider_id'),
     submittedBy: text('submitted_by'),
@@ -55,7 +75,10 @@ export const generations = sqliteTable(
     fetches: integer().notNull().default(0),
     /** One answered fetch is owed although the generation may have ended. */
     fetchOwed: integer('fetch_owed', { mode: 'boolean' }).notNull().default(false),
-    /** When the bucket is owed a record of this generation: since it became final, or changed after that. */
+    /**
+     * When the bucket is owed a record of this generation: since it became final, or changed after
+     * that.
+     */
     recordDueAt: integer('record_due_at'),
   },
   (t) => [
@@ -93,7 +116,10 @@ export const images = sqliteTable(
     source: text().$type<ImageSource>().notNull(),
     position: integer().notNull(),
     status: text().$type<ImageStatus>().notNull().default('pending'),
-    /** The place it came from, or that is tried next. Whole until the image is final, then without its secrets. */
+    /**
+     * The place it came from, or that is tried next. Whole until the image is final, then without
+     * its secrets.
+     */
     sourceUrl: text('source_url').notNull(),
     host: text().notNull(),
     /** When the place tried next stops working. */
@@ -115,7 +141,10 @@ export const images = sqliteTable(
     objectKey: text('object_key'),
     suspect: text().$type<'truncated'>(),
     archivedAt: integer('archived_at'),
-    /** How long the link that brought it had still to live, below 0 where it was said to be dead. Null where none did at last. */
+    /**
+     * How long the link that brought it had still to live, below 0 where it was said to be dead.
+     * Null where none did at last.
+     */
     marginMs: integer('margin_ms'),
     failureCode: text('failure_code').$type<ImageFailureCode>(),
     failureMessage: text('failure_message'),
@@ -143,7 +172,9 @@ export const offers = sqliteTable(
     offeredAt: integer('offered_at').notNull(),
     expiresAt: integer('expires_at').notNull(),
     attempts: integer().notNull().default(0),
-    /** Nothing more is to be had here: refused for good, or tried once more after its link had died. */
+    /**
+     * Nothing more is to be had here: refused for good, or tried once more after its link had died.
+     */
     exhausted: integer({ mode: 'boolean' }).notNull().default(false),
     /** Named by a message that contradicted an earlier success: kept as evidence, never fetched. */
     contradicts: integer({ mode: 'boolean' }).notNull().default(false),
@@ -211,7 +242,10 @@ export type EventName =
   | 'retried'
   | 'record_written'
 
-/** What happened and has no row of its own; callbacks, offers and NSFW reports tell the rest of the timeline. */
+/**
+ * What happened and has no row of its own; callbacks, offers and NSFW reports tell the rest of the
+ * timeline.
+ */
 export const events = sqliteTable(
   'events',
   {
@@ -231,11 +265,17 @@ export const gate = sqliteTable('gate', {
   closedUntil: integer('closed_until').notNull().default(0),
   /** How many may be out while requests are held; null: as many as MAX_IN_FLIGHT says. */
   limit: integer('in_flight_limit'),
-  /** The one request that may be sent over the limit, to learn whether there is room again, was sent. */
+  /**
+   * The one request that may be sent over the limit, to learn whether there is room again, was
+   * sent.
+   */
   probed: integer({ mode: 'boolean' }).notNull().default(false),
   /** Refusals in a row. */
   refusals: integer().notNull().default(0),
 })
 
 /** One row, written to learn whether the ledger can be written. */
-export const heartbeat = sqliteTable('heartbeat', { id: integer().primaryKey(), at: integer().notNull() })
+export const heartbeat = sqliteTable('heartbeat', {
+  id: integer().primaryKey(),
+  at: integer().notNull(),
+})

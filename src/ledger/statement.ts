@@ -22,18 +22,26 @@ export type RowsOf<List extends readonly Bound[]> = {
 
 /**
  * Runs a list whole or not at all, and resolves only when it is durable.
- * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then, unless it was D1's answer
- * that got lost.
+ * @throws LedgerUnavailable when it cannot be written now: nothing of the list is kept then, unless
+ * it was D1's answer that got lost.
  */
 export type Atomically = <const List extends readonly Bound[]>(list: List) => Promise<RowsOf<List>>
 
 const dialect = new SQLiteSyncDialect()
 
-/** Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of `Values`. */
-export function statement<Values extends object, Row = never>(query: SQLWrapper): Statement<Values, Row> {
+/**
+ * Compiles a drizzle query or an `sql` template whose placeholders are named after the keys of
+ * `Values`.
+ */
+export function statement<Values extends object, Row = never>(
+  query: SQLWrapper,
+): Statement<Values, Row> {
   const { sql: text, params } = dialect.sqlToQuery(query.getSQL())
   const fillers = params.map(filler)
-  return { sql: text, bind: (values) => fillers.map((fill) => fill(values as Record<string, unknown>)) }
+  return {
+    sql: text,
+    bind: (values) => fillers.map((fill) => fill(values as Record<string, unknown>)),
+  }
 }
 
 /** drizzle's own fillPlaceholders finds out anew at every call what each parameter is. */
@@ -46,7 +54,10 @@ function filler(param: unknown): (values: Record<string, unknown>) => unknown {
   }
 }
 
-export const bind = <Values extends object, Row>(to: Statement<Values, Row>, values: Values): Bound<Row> => ({
+export const bind = <Values extends object, Row>(
+  to: Statement<Values, Row>,
+  values: Values,
+): Bound<Row> => ({
   statement: to,
   params: to.bind(values),
 })

@@ -1,5 +1,5 @@
 import { ImageFailure } from '../errors.ts'
-import type { Get, GetResponse } from '../ports.ts'
+import type { Get, GetResponse } from '../deps.ts'
 import { judgeUrl, type UrlPolicy } from './image-url.ts'
 import { readBody, type Download } from './read-body.ts'
 
@@ -14,9 +14,10 @@ export interface DownloadPolicy extends UrlPolicy {
 }
 
 /**
- * The bytes behind `url`, as they were sent. `get` must give up when its signal aborts, the body included.
- * Throws ImageFailure: every code but `store_failed`. Final are a refused URL, address or redirect and a declared length
- * over `maxBytes`. A 204 or 206 is no whole picture: `unreachable`, like every status but 200, 403, 404 and 410.
+ * The bytes behind `url`, as they were sent. `get` must give up when its signal aborts, the body
+ * included. Throws ImageFailure: every code but `store_failed`. Final are a refused URL, address or
+ * redirect and a declared length over `maxBytes`. A 204 or 206 is no whole picture: `unreachable`,
+ * like every status but 200, 403, 404 and 410.
  */
 export async function download(get: Get, url: string, policy: DownloadPolicy): Promise<Download> {
   const limit = new AbortController()
@@ -76,9 +77,13 @@ async function take(response: GetResponse, maxBytes: number, signal: AbortSignal
 }
 
 function judgeHead(response: GetResponse) {
-  if (ABSENT.has(response.status)) throw new ImageFailure('not_found', `The host answered ${response.status}.`)
-  if (response.status !== 200) throw new ImageFailure('unreachable', `The host answered ${response.status}.`)
+  if (ABSENT.has(response.status))
+    throw new ImageFailure('not_found', `The host answered ${response.status}.`)
+  if (response.status !== 200)
+    throw new ImageFailure('unreachable', `The host answered ${response.status}.`)
   const encoding = response.header('content-encoding')?.trim().toLowerCase() ?? ''
-  // We asked for identity. Inflating would let a few kilobytes become gigabytes, and store what was not sent.
-  if (encoding !== '' && encoding !== 'identity') throw new ImageFailure('not_an_image', 'The body is encoded.')
+  // We asked for identity. Inflating would let a few kilobytes become gigabytes, and store what was
+  // not sent.
+  if (encoding !== '' && encoding !== 'identity')
+    throw new ImageFailure('not_an_image', 'The body is encoded.')
 }

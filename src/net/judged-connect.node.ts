@@ -28,16 +28,20 @@ export const resolveBySystem: Resolve = async (hostname) => {
 
 /** The addresses of this machine as of now: an interface may come or go. */
 export const addressesOfSystem = () =>
-  Object.values(networkInterfaces()).flatMap((interfaces = []) => interfaces.map(({ address }) => address))
+  Object.values(networkInterfaces()).flatMap((interfaces = []) =>
+    interfaces.map(({ address }) => address),
+  )
 
 type IsAllowed = (address: string) => boolean
 
 /**
- * Opens connections to judged addresses only. The name is looked up once, here, and what was judged is what is connected
- * to, so that a name cannot answer differently the second time (DNS rebinding).
+ * Opens connections to judged addresses only. The name is looked up once, here, and what was judged
+ * is what is connected to, so that a name cannot answer differently the second time (DNS
+ * rebinding).
  */
 export function judgedConnector(options: JudgedConnectOptions): buildConnector.connector {
-  const isAllowed: IsAllowed = (address) => isPublicUnicast(address) && !isOwn(address, options.ownAddresses())
+  const isAllowed: IsAllowed = (address) =>
+    isPublicUnicast(address) && !isOwn(address, options.ownAddresses())
   const toPublic = connectorVia(judging(options.resolve, isAllowed), options)
   const toAny = connectorVia(options.resolve, options)
   return (target, callback) => {
@@ -47,12 +51,17 @@ export function judgedConnector(options: JudgedConnectOptions): buildConnector.c
       // Node connects to a literal address without any lookup, so the lookup below never sees it.
       queueMicrotask(() => callback(refusedAddress(target.hostname), null))
     } else {
-      toPublic(target, (...[error, socket]) => (error ? callback(error, null) : judgePeer(socket, isAllowed, callback)))
+      toPublic(target, (...[error, socket]) =>
+        error ? callback(error, null) : judgePeer(socket, isAllowed, callback),
+      )
     }
   }
 }
 
-/** A public address of this machine is reached from inside past every firewall, at doors that the world finds shut. */
+/**
+ * A public address of this machine is reached from inside past every firewall, at doors that the
+ * world finds shut.
+ */
 function isOwn(address: string, own: readonly string[]) {
   const plain = ipaddr.parse(address).toNormalizedString()
   return own.some((one) => ipaddr.parse(one).toNormalizedString() === plain)
@@ -67,7 +76,10 @@ export function judgePeer(socket: Socket, isAllowed: IsAllowed, callback: buildC
   }
   socket.destroy()
   // A socket that closed meanwhile has no peer any more.
-  callback(peer === undefined ? new ImageFailure('unreachable', 'Closed at once.') : refusedAddress(peer), null)
+  callback(
+    peer === undefined ? new ImageFailure('unreachable', 'Closed at once.') : refusedAddress(peer),
+    null,
+  )
 }
 
 function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
@@ -84,7 +96,8 @@ function connectorVia(resolve: Resolve, options: JudgedConnectOptions) {
 function judging(resolve: Resolve, isAllowed: IsAllowed): Resolve {
   return async (hostname) => {
     const addresses = await resolve(hostname)
-    // One private answer among public ones is refused whole: whoever mixes them waits for us to try the other.
+    // One private answer among public ones is refused whole: whoever mixes them waits for us to try
+    // the other.
     const refused = addresses.find((address) => !isAllowed(address))
     if (refused !== undefined) throw refusedAddress(`${hostname} (${refused})`)
     return addresses
@@ -97,7 +110,8 @@ function lookupVia(resolve: Resolve): LookupFunction {
       (addresses) => {
         const answers = addresses.map((address) => ({ address, family: isIP(address) }))
         const [first] = answers
-        if (first === undefined) callback(new ImageFailure('unreachable', `${hostname} has no address.`), '')
+        if (first === undefined)
+          callback(new ImageFailure('unreachable', `${hostname} has no address.`), '')
         else if (all) callback(null, answers)
         else callback(null, first.address, first.family)
       },
@@ -111,7 +125,11 @@ function originOf({ protocol, host, hostname }: buildConnector.Options) {
 }
 
 function refusedAddress(address: string) {
-  return new ImageFailure('refused_address', `${address} is not a public address of another machine.`, {
-    final: true,
-  })
+  return new ImageFailure(
+    'refused_address',
+    `${address} is not a public address of another machine.`,
+    {
+      final: true,
+    },
+  )
 }

@@ -1,21 +1,37 @@
 import { Agent, request, type Dispatcher } from 'undici'
 import { ImageFailure } from '../errors.ts'
-import type { Get, GetResponse } from '../ports.ts'
-import { addressesOfSystem, judgedConnector, resolveBySystem, type Resolve } from './judged-connect.node.ts'
+import type { Get, GetResponse } from '../deps.ts'
+import {
+  addressesOfSystem,
+  judgedConnector,
+  resolveBySystem,
+  type Resolve,
+} from './judged-connect.node.ts'
 
 const HEADERS = { 'user-agent': 'afterimage', 'accept-encoding': 'identity' }
 const MAX_HEADER_BYTES = 16 * 1024
-const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT'])
+const TIMEOUTS = new Set([
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'ETIMEDOUT',
+])
 
 export interface PublicGetOptions {
-  /** Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is private. */
+  /**
+   * Exact origins, such as `http://127.0.0.1:9101`, that may be reached although their address is
+   * private.
+   */
   allowedPrivateOrigins: ReadonlySet<string>
   resolve?: Resolve
   /** In place of what the system says: the addresses of this machine, which are never reached. */
   ownAddresses?: () => readonly string[]
   /** For looking up the name and connecting together. */
   connectTimeoutMs?: number
-  /** Until the headers have come, again between two parts of the body, and for a connection between two requests. */
+  /**
+   * Until the headers have come, again between two parts of the body, and for a connection between
+   * two requests.
+   */
   idleTimeoutMs?: number
   /** Further requests to the same origin wait for one of these. */
   connectionsPerOrigin?: number
@@ -26,15 +42,18 @@ export interface PublicGetOptions {
 type Translate = (error: unknown) => ImageFailure
 
 /**
- * The Get of Node. Throws ImageFailure `refused_address` (final), `timeout` (an aborted signal too) and `unreachable`, also
- * while the body is read. `undici.request` neither follows redirects nor inflates; a connection is kept for its origin only.
+ * The Get of Node. Throws ImageFailure `refused_address` (final), `timeout` (an aborted signal too)
+ * and `unreachable`, also while the body is read. `undici.request` neither follows redirects nor
+ * inflates; a connection is kept for its origin only.
  */
 export function publicGet(options: PublicGetOptions): Get & { close: () => Promise<void> } {
   const agent = agentFor(options)
   const get: Get = async (url, signal) => {
     const answer = request(url, { dispatcher: agent, signal, headers: HEADERS })
     try {
-      return responseOf(await orAborted(answer, signal), (error) => asFailure(error, url.host, signal))
+      return responseOf(await orAborted(answer, signal), (error) =>
+        asFailure(error, url.host, signal),
+      )
     } catch (error) {
       throw asFailure(error, url.host, signal)
     }
@@ -42,7 +61,11 @@ export function publicGet(options: PublicGetOptions): Get & { close: () => Promi
   return Object.assign(get, { close: () => agent.destroy() })
 }
 
-function agentFor({ idleTimeoutMs = 30_000, connectTimeoutMs = 10_000, ...options }: PublicGetOptions) {
+function agentFor({
+  idleTimeoutMs = 30_000,
+  connectTimeoutMs = 10_000,
+  ...options
+}: PublicGetOptions) {
   return new Agent({
     connect: judgedConnector({
       resolve: resolveBySystem,
@@ -59,7 +82,10 @@ function agentFor({ idleTimeoutMs = 30_000, connectTimeoutMs = 10_000, ...option
   })
 }
 
-/** undici looks at the signal only once it is connected. Where we leave before, it drops the request by itself later. */
+/**
+ * undici looks at the signal only once it is connected. Where we leave before, it drops the request
+ * by itself later.
+ */
 async function orAborted<T>(answer: Promise<T>, signal: AbortSignal) {
   let stop: (() => void) | undefined
   const aborted = new Promise<never>((_, reject) => {
@@ -74,7 +100,10 @@ async function orAborted<T>(answer: Promise<T>, signal: AbortSignal) {
   }
 }
 
-function responseOf({ statusCode, headers, body }: Dispatcher.ResponseData, translate: Translate): GetResponse {
+function responseOf(
+  { statusCode, headers, body }: Dispatcher.ResponseData,
+  translate: Translate,
+): GetResponse {
   // A body that is discarded breaks by our own hand, and one that nobody reads has nobody to tell.
   body.on('error', () => undefined)
   return {

@@ -1,5 +1,5 @@
 import { ImageFailure } from '../errors.ts'
-import type { GetResponse } from '../ports.ts'
+import type { GetResponse } from '../deps.ts'
 
 const UNDECLARED_CAPACITY = 64 * 1024
 
@@ -10,13 +10,22 @@ export interface Download {
 }
 
 /**
- * The whole body, or what came of it. Throws ImageFailure `too_large` (final only where it was declared, and then without
- * reading), `not_an_image` where nothing came, and whatever broke the body before its first byte or by `signal`.
+ * The whole body, or what came of it. Throws ImageFailure `too_large` (final only where it was
+ * declared, and then without reading), `not_an_image` where nothing came, and whatever broke the
+ * body before its first byte or by `signal`.
  */
-export async function readBody(response: GetResponse, maxBytes: number, signal: AbortSignal): Promise<Download> {
+export async function readBody(
+  response: GetResponse,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<Download> {
   const declared = declaredLength(response)
   if (declared !== undefined && declared > maxBytes) {
-    throw new ImageFailure('too_large', `${declared} bytes are declared, ${maxBytes} are allowed.`, { final: true })
+    throw new ImageFailure(
+      'too_large',
+      `${declared} bytes are declared, ${maxBytes} are allowed.`,
+      { final: true },
+    )
   }
   const body = new BoundedBytes(declared ?? UNDECLARED_CAPACITY, maxBytes)
   const broken = await fill(body, response.body, signal)
@@ -41,7 +50,10 @@ async function fill(into: BoundedBytes, body: AsyncIterable<Uint8Array>, signal:
   }
 }
 
-/** One buffer that doubles: a list of chunks could be made of a million one-byte pieces, at a hundred bytes each. */
+/**
+ * One buffer that doubles: a list of chunks could be made of a million one-byte pieces, at a
+ * hundred bytes each.
+ */
 class BoundedBytes {
   length = 0
   #buffer: Uint8Array
@@ -54,7 +66,8 @@ class BoundedBytes {
 
   add(chunk: Uint8Array) {
     const length = this.length + chunk.byteLength
-    if (length > this.#maxBytes) throw new ImageFailure('too_large', `More than ${this.#maxBytes} bytes came.`)
+    if (length > this.#maxBytes)
+      throw new ImageFailure('too_large', `More than ${this.#maxBytes} bytes came.`)
     if (length > this.#buffer.byteLength) this.#grow(length)
     this.#buffer.set(chunk, this.length)
     this.length = length
@@ -65,7 +78,9 @@ class BoundedBytes {
   }
 
   #grow(atLeast: number) {
-    const larger = new Uint8Array(Math.min(this.#maxBytes, Math.max(atLeast, this.#buffer.byteLength * 2)))
+    const larger = new Uint8Array(
+      Math.min(this.#maxBytes, Math.max(atLeast, this.#buffer.byteLength * 2)),
+    )
     larger.set(this.bytes())
     this.#buffer = larger
   }

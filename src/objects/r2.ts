@@ -1,9 +1,12 @@
-import type { ByteRange, ObjectStore, PutOptions } from '../ports.ts'
+import type { ByteRange, ObjectStore, PutOptions } from '../deps.ts'
 
 /** As much of Cloudflare's R2 binding as we use. */
 export interface R2Bucket {
   put(key: string, bytes: Uint8Array, options: R2PutOptions): Promise<unknown>
-  get(key: string, options: { range?: R2Range }): Promise<(R2Object & { body: ReadableStream<Uint8Array> }) | null>
+  get(
+    key: string,
+    options: { range?: R2Range },
+  ): Promise<(R2Object & { body: ReadableStream<Uint8Array> }) | null>
   head(key: string): Promise<R2Object | null>
   delete(key: string): Promise<void>
   list(options: { prefix: string; cursor?: string }): Promise<R2Page>

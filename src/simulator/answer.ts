@@ -2,7 +2,10 @@ import type { Knobs } from './knobs.ts'
 import { error, tooMany } from './replies.ts'
 import type { World } from './world.ts'
 
-/** What a client is answered: JSON, a page of HTML, a text that passes for JSON, or a connection cut in mid-JSON. */
+/**
+ * What a client is answered: JSON, a page of HTML, a text that passes for JSON, or a connection cut
+ * in mid-JSON.
+ */
 export type Answer =
   | { kind: 'json'; code: Code; body: object }
   | { kind: 'page'; code: 200 | 500 | 502 | 503 }
@@ -29,7 +32,10 @@ export function askedError(knobs: Knobs): Answer {
 }
 
 export function limited({ maxQueued }: World, { retry_after }: Knobs, code: Code): Answer {
-  return json(tooMany(Number.isFinite(maxQueued) ? maxQueued : DOCUMENTED_MAX_QUEUED, retry_after), code)
+  return json(
+    tooMany(Number.isFinite(maxQueued) ? maxQueued : DOCUMENTED_MAX_QUEUED, retry_after),
+    code,
+  )
 }
 
 /** The first half of a text, as a connection that is cut leaves it. */

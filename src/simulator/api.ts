@@ -22,16 +22,21 @@ export function api(world: World) {
       const body = await readJson(c)
       return send(c, await submit(world, { body, key: readKey(c, body), replied }))
     })
-    .post(`${IMAGES}/fetch/:id`, async (c) => send(c, fetched(world, c, await readJson(c), c.req.param('id'))))
+    .post(`${IMAGES}/fetch/:id`, async (c) =>
+      send(c, fetched(world, c, await readJson(c), c.req.param('id'))),
+    )
     .post(`${IMAGES}/fetch`, async (c) => {
       const body = await readJson(c)
       return send(c, fetched(world, c, body, field(body, 'request_id')))
     })
     .get('/simulator/journal', (c) => c.json(world.journal.submissions()))
-    .notFound((c) => c.json(new Refusal(`The simulator has no ${c.req.method} ${c.req.path}.`).body, 404))
+    .notFound((c) =>
+      c.json(new Refusal(`The simulator has no ${c.req.method} ${c.req.path}.`).body, 404),
+    )
     .onError((error, c) => {
       if (error instanceof Refusal) return c.json(error.body)
-      if (!world.background.over) world.log(`${c.req.method} ${c.req.path} broke: ${error.stack ?? error.message}`)
+      if (!world.background.over)
+        world.log(`${c.req.method} ${c.req.path} broke: ${error.stack ?? error.message}`)
       return c.json(new Refusal('The simulator broke; its log says how.').body, 500)
     })
 }
@@ -53,7 +58,10 @@ function send(c: Context<Env>, answer: Answer) {
     case 'json':
       return c.json(answer.body, answer.code)
     case 'page':
-      return c.html(`<html><title>${answer.code}</title><h1>Something went wrong</h1></html>`, answer.code)
+      return c.html(
+        `<html><title>${answer.code}</title><h1>Something went wrong</h1></html>`,
+        answer.code,
+      )
     case 'text':
       return c.body(answer.text, answer.code, { 'content-type': 'application/json' })
     case 'cut':
@@ -63,7 +71,10 @@ function send(c: Context<Env>, answer: Answer) {
 
 function cut(c: Context<Env>, json: string) {
   const { outgoing } = c.env
-  outgoing.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) })
+  outgoing.writeHead(200, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(json),
+  })
   outgoing.write(firstHalf(json), () => outgoing.destroy())
   return RESPONSE_ALREADY_SENT
 }
@@ -80,7 +91,10 @@ async function readJson(c: Context<Env>): Promise<unknown> {
 
 /** From the body, a `key` header, or `Authorization: Bearer`; empty where there is none. */
 function readKey(c: Context<Env>, body: unknown) {
-  const key = field(body, 'key') ?? c.req.header('key') ?? c.req.header('authorization')?.replace(/^Bearer /i, '')
+  const key =
+    field(body, 'key') ??
+    c.req.header('key') ??
+    c.req.header('authorization')?.replace(/^Bearer /i, '')
   return typeof key === 'string' ? key : ''
 }
 

@@ -32,11 +32,15 @@ export class Background {
     await sleep(seconds * 1000, undefined, { signal: this.#ending.signal })
   }
 
-  /** A signal of its own, aborted after `seconds` or at the end; `free` is to be called when it has served. */
+  /**
+   * A signal of its own, aborted after `seconds` or at the end; `free` is to be called when it has
+   * served.
+   */
   deadline(seconds: number, reason: string) {
     const deadline = new AbortController()
     const abort = () => deadline.abort(new Error(reason))
-    // Not AbortSignal.any: Node 20 lets its timeout signals be collected before they fire (nodejs/node#54614).
+    // Not AbortSignal.any: Node 20 lets its timeout signals be collected before they fire
+    // (nodejs/node#54614).
     const timer = setTimeout(abort, seconds * 1000)
     this.#ending.signal.addEventListener('abort', abort)
     if (this.over) abort()

@@ -11,7 +11,10 @@ const CONTENT_TYPE = { json: 'application/json', text: 'text/plain' } as const
 
 type Answer = Pick<Delivery, 'answer' | 'problem'>
 
-/** Tells the webhook of an ended job as its knobs say; `replied` resolves when the submission's own reply is out. */
+/**
+ * Tells the webhook of an ended job as its knobs say; `replied` resolves when the submission's own
+ * reply is out.
+ */
 export async function callBack(world: World, job: Job, replied: Promise<void>) {
   const { knobs, request } = job
   const { callback: manner } = knobs
@@ -39,8 +42,14 @@ async function deliver(world: World, job: Job, webhook: URL, body: CallbackBody)
   }
 }
 
-async function post(world: World, webhook: URL, body: CallbackBody, contentType: string): Promise<Answer> {
-  if (!isLoopback(webhook)) return { answer: null, problem: 'not sent: the simulator calls loopback addresses only' }
+async function post(
+  world: World,
+  webhook: URL,
+  body: CallbackBody,
+  contentType: string,
+): Promise<Answer> {
+  if (!isLoopback(webhook))
+    return { answer: null, problem: 'not sent: the simulator calls loopback addresses only' }
   const deadline = world.background.deadline(ANSWER_SECONDS, `no answer within ${ANSWER_SECONDS} s`)
   try {
     const response = await fetch(webhook, {

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-// There is no setting for it: what answers any key and prints every webhook belongs on loopback only.
+// There is no setting for it: what answers any key and prints every webhook belongs on loopback
+// only.
 const LOOPBACK = '127.0.0.1'
 
 export type Fetch = Parameters<typeof getRequestListener>[0]
@@ -15,7 +16,10 @@ export interface Door {
   close: () => Promise<void>
 }
 
-/** Opens `port` (0: any that is free) on 127.0.0.1. Rejects with the system's own error where it is taken. */
+/**
+ * Opens `port` (0: any that is free) on 127.0.0.1. Rejects with the system's own error where it is
+ * taken.
+ */
 export async function openDoor(fetch: Fetch, port: number): Promise<Door> {
   // The objects of this process are not the simulator's to replace.
   const answer = getRequestListener(fetch, { overrideGlobalObjects: false })

@@ -34,14 +34,20 @@ async function paint(job: Job, picture: number) {
 
 function canvas({ request, knobs, seed }: Job, picture: number) {
   const { width, height } = request
-  if (knobs.picture === 'black') return sharp({ create: { width, height, channels: 3, background: 'black' } })
+  if (knobs.picture === 'black')
+    return sharp({ create: { width, height, channels: 3, background: 'black' } })
   const image = sharp(Buffer.from(landscape(seed, picture, width, height))).removeAlpha()
   if (knobs.picture === 'pixelated') return pixelated(image, width, height)
   // What ModelsLab's safety checker does to a flagged picture.
-  return knobs.nsfw === 'flagged' && request.safety_checker === 'yes' ? image.blur(BLUR_PIXELS) : image
+  return knobs.nsfw === 'flagged' && request.safety_checker === 'yes'
+    ? image.blur(BLUR_PIXELS)
+    : image
 }
 
 async function pixelated(image: Sharp, width: number, height: number) {
   const squares = image.resize(Math.ceil(width / SQUARE_PIXELS), Math.ceil(height / SQUARE_PIXELS))
-  return sharp(await squares.png().toBuffer()).resize(width, height, { kernel: 'nearest', fit: 'fill' })
+  return sharp(await squares.png().toBuffer()).resize(width, height, {
+    kernel: 'nearest',
+    fit: 'fill',
+  })
 }

@@ -29,7 +29,8 @@ export class Jobs {
   #unfinished = 0
 
   constructor(now: number) {
-    // Seconds since the epoch, so that a simulator that was restarted does not give the same ids again.
+    // Seconds since the epoch, so that a simulator that was restarted does not give the same ids
+    // again.
     this.#nextId = Math.floor(now / 1000)
   }
 

@@ -22,7 +22,9 @@ export interface Link {
   gets: number[]
 }
 
-/** One POST to the inpaint door, and all that came of it. Times are milliseconds since the epoch. */
+/**
+ * One POST to the inpaint door, and all that came of it. Times are milliseconds since the epoch.
+ */
 export interface Submission {
   receivedAt: number
   trackId: string | null
@@ -32,7 +34,10 @@ export interface Submission {
   endedAt: number | null
   /** Null for what was refused. */
   providerId: number | string | null
-  /** The HTTP code and the status in the body (null where there is none), or `cut`; null while it is still unanswered. */
+  /**
+   * The HTTP code and the status in the body (null where there is none), or `cut`; null while it is
+   * still unanswered.
+   */
   reply: { code: number; status: string | null } | 'cut' | null
   links: Link[]
   callbacks: Delivery[]
@@ -69,10 +74,13 @@ export class Journal {
   }
 
   /**
-   * Resolves with what `find` finds, as soon as that is truthy. `find` is run now and after every change, on the live entries.
-   * Rejects after `timeoutMs`, saying what the journal held.
+   * Resolves with what `find` finds, as soon as that is truthy. `find` is run now and after every
+   * change, on the live entries. Rejects after `timeoutMs`, saying what the journal held.
    */
-  until<T>(find: (submissions: readonly Submission[]) => T | Nothing, timeoutMs = 5000): Promise<T> {
+  until<T>(
+    find: (submissions: readonly Submission[]) => T | Nothing,
+    timeoutMs = 5000,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer)

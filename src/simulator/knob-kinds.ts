@@ -34,12 +34,20 @@ export type ValueOf<K extends Knob> =
   K extends Choice<infer V> ? V : K extends Sequence<infer V> ? readonly V[] : number
 
 /** The first word is the default. */
-export function choice<const V extends string>(about: string, first: Word<V>, ...others: Word<V>[]): Choice<V> {
+export function choice<const V extends string>(
+  about: string,
+  first: Word<V>,
+  ...others: Word<V>[]
+): Choice<V> {
   return { kind: 'choice', about, fallback: first[0], values: [first, ...others] }
 }
 
 /** The first word alone is the default. */
-export function sequence<const V extends string>(about: string, first: Word<V>, ...others: Word<V>[]): Sequence<V> {
+export function sequence<const V extends string>(
+  about: string,
+  first: Word<V>,
+  ...others: Word<V>[]
+): Sequence<V> {
   return { kind: 'sequence', about, fallback: [first[0]], values: [first, ...others] }
 }
 

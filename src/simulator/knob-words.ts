@@ -10,11 +10,13 @@ const GROUP = /\[([^[\]]*=[^[\]]*)\]/g
 export const defaultKnobs: Knobs = toKnobs(knobNames.map((name) => [name, KNOBS[name].fallback]))
 
 /**
- * The knobs that a prompt asks for, such as `a harbour at dawn [callback=lost delay=2]`, over those of `defaults`.
- * Throws Refusal, naming what is allowed, for what no knob knows.
+ * The knobs that a prompt asks for, such as `a harbour at dawn [callback=lost delay=2]`, over those
+ * of `defaults`. Throws Refusal, naming what is allowed, for what no knob knows.
  */
 export function readKnobs(prompt: string | null, defaults: Knobs): Knobs {
-  const words = [...(prompt ?? '').matchAll(GROUP)].flatMap(([, group]) => group?.split(/[\s,]+/).filter(Boolean) ?? [])
+  const words = [...(prompt ?? '').matchAll(GROUP)].flatMap(
+    ([, group]) => group?.split(/[\s,]+/).filter(Boolean) ?? [],
+  )
   const knobs = { ...defaults, ...toKnobs(words.map(readWord)) }
   if (knobs.result === 'never' && (knobs.reply === 'success' || knobs.callback === 'early'))
     throw new Refusal('result=never has no end for reply=success or callback=early to wait for.')
@@ -28,7 +30,9 @@ export function readKnob(name: KnobName, text: string): Value {
   const words = knob.kind === 'sequence' ? text.split('+') : [text]
   const allowed: string[] = knob.values.map(([value]) => value)
   if (!words.every((word) => allowed.includes(word)))
-    throw new Refusal(`${name}=${text} is not known to the simulator. Allowed: ${allowed.join(', ')}.`)
+    throw new Refusal(
+      `${name}=${text} is not known to the simulator. Allowed: ${allowed.join(', ')}.`,
+    )
   return (knob.kind === 'sequence' ? words : text) as Value
 }
 
@@ -42,7 +46,9 @@ function readWord(word: string): [KnobName, Value] {
   const [name, ...value] = word.split('=')
   const known = knobNames.find((each) => each === name)
   if (known && value.length > 0) return [known, readKnob(known, value.join('='))]
-  throw new Refusal(`The simulator has no knob ${JSON.stringify(word)}. Allowed: ${knobNames.join(', ')}.`)
+  throw new Refusal(
+    `The simulator has no knob ${JSON.stringify(word)}. Allowed: ${knobNames.join(', ')}.`,
+  )
 }
 
 // Each value was read by the knob of that name, which is more than the type checker can follow.

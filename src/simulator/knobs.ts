@@ -2,7 +2,10 @@ import { choice, seconds, sequence, times, type Knob, type ValueOf } from './kno
 
 const DAY_SECONDS = 24 * 3600
 
-/** Every misbehaviour there is to ask for. The reading of prompts and flags, the types and the help text all come from here. */
+/**
+ * Every misbehaviour there is to ask for. The reading of prompts and flags, the types and the help
+ * text all come from here.
+ */
 export const KNOBS = {
   reply: choice(
     'what the submission is answered',
@@ -83,7 +86,11 @@ export const KNOBS = {
     ['short', 'as documented: no proxy_links and no nsfw_content_detected'],
     ['bare', 'status, output and message: no id and no track_id either'],
   ),
-  callback_type: choice('content-type of a callback', ['json', 'application/json'], ['text', 'text/plain']),
+  callback_type: choice(
+    'content-type of a callback',
+    ['json', 'application/json'],
+    ['text', 'text/plain'],
+  ),
   callback_delay: seconds('from the end of the job to the first callback', 0),
   callback_gap: seconds('between one callback and the next', 0),
   callback_tries: times('a callback is delivered until it gets a 2xx, one second apart', 1, 5),
@@ -159,7 +166,11 @@ export const KNOBS = {
     DAY_SECONDS,
     7 * DAY_SECONDS,
   ),
-  content_type: choice('of what links answer', ['image', 'that of the picture'], ['text', 'text/plain']),
+  content_type: choice(
+    'of what links answer',
+    ['image', 'that of the picture'],
+    ['text', 'text/plain'],
+  ),
   encoding: choice(
     'of the pictures',
     ['bytes', 'as they are'],
@@ -181,7 +192,12 @@ export const KNOBS = {
     ['pixelated', 'a landscape in coarse squares, whatever nsfw says'],
     ['black', 'nothing, whatever nsfw says'],
   ),
-  format: choice('of the pictures', ['png', 'PNG'], ['jpeg', 'JPEG, in links that end in .jpg'], ['webp', 'WebP']),
+  format: choice(
+    'of the pictures',
+    ['png', 'PNG'],
+    ['jpeg', 'JPEG, in links that end in .jpg'],
+    ['webp', 'WebP'],
+  ),
 } as const satisfies Record<string, Knob>
 
 export type KnobName = keyof typeof KNOBS

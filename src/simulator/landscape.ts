@@ -5,12 +5,20 @@ const HORIZON = 560
 const HILLS = 5
 const GOLDEN_ANGLE = 137.5
 
-/** An SVG of hills under a sun or moon, the same for the same seed and position, and of another colour for every position. */
+/**
+ * An SVG of hills under a sun or moon, the same for the same seed and position, and of another
+ * colour for every position.
+ */
 export function landscape(seed: number, position: number, width: number, height: number) {
   const dice = diceOf(`${seed}/${position}`)
   const hue = Math.round((diceOf(String(seed))() * 360 + position * GOLDEN_ANGLE) % 360)
   const night = dice() < 0.3
-  const scene = [sky(hue, night), night ? stars(dice) : '', sun(dice, night), ...hills(dice, hue, night)]
+  const scene = [
+    sky(hue, night),
+    night ? stars(dice) : '',
+    sun(dice, night),
+    ...hills(dice, hue, night),
+  ]
   const frame = `width="${width}" height="${height}" viewBox="0 0 1000 1000" preserveAspectRatio="xMidYMid slice"`
   return `<svg xmlns="http://www.w3.org/2000/svg" ${frame}>${scene.join('')}</svg>`
 }
@@ -61,14 +69,21 @@ function ridge(dice: Dice, base: number, swing: number) {
     phase: dice() * 7,
     swing: swing / pace,
   }))
-  const heightAt = (x: number) => waves.reduce((y, wave) => y + wave.swing * Math.sin(x * wave.pace + wave.phase), base)
-  const points = Array.from({ length: 51 }, (_, step) => `${step * 20},${round(heightAt(step * 20))}`)
+  const heightAt = (x: number) =>
+    waves.reduce((y, wave) => y + wave.swing * Math.sin(x * wave.pace + wave.phase), base)
+  const points = Array.from(
+    { length: 51 },
+    (_, step) => `${step * 20},${round(heightAt(step * 20))}`,
+  )
   return `M0,1000L${points.join('L')}L1000,1000Z`
 }
 
 /** FNV-1a over the name starts mulberry32. */
 function diceOf(name: string): Dice {
-  let state = Buffer.from(name).reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193), 0x811c9dc5)
+  let state = Buffer.from(name).reduce(
+    (hash, byte) => Math.imul(hash ^ byte, 0x01000193),
+    0x811c9dc5,
+  )
   return () => {
     state = (state + 0x6d2b79f5) | 0
     const mixed = Math.imul(state ^ (state >>> 15), state | 1)

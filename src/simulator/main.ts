@@ -26,10 +26,14 @@ const processTerminal: Terminal = {
 }
 
 /**
- * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit code: 0 when it was ended by
- * SIGINT or SIGTERM, 1 where a port cannot be had, 2 for options that make no sense.
+ * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit
+ * code: 0 when it was ended by SIGINT or SIGTERM, 1 where a port cannot be had, 2 for options that
+ * make no sense.
  */
-export async function runSimulator(argv: string[], terminal: Terminal = processTerminal): Promise<number> {
+export async function runSimulator(
+  argv: string[],
+  terminal: Terminal = processTerminal,
+): Promise<number> {
   let options: SimulatorOptions
   try {
     const flags = readFlags(argv)
@@ -63,9 +67,17 @@ async function serve(options: SimulatorOptions, terminal: Terminal) {
 
 /** Throws what parseArgs throws for an option that is not known. */
 function readFlags(argv: string[]): Flags {
-  const named = ['port', 'output-port', 'proxy-port', 'key', 'max-queued', ...knobNames.map(optionName)]
+  const named = [
+    'port',
+    'output-port',
+    'proxy-port',
+    'key',
+    'max-queued',
+    ...knobNames.map(optionName),
+  ]
   const options = Object.fromEntries(named.map((name) => [name, { type: 'string' as const }]))
-  return parseArgs({ args: argv, options: { ...options, help: { type: 'boolean', short: 'h' } } }).values
+  return parseArgs({ args: argv, options: { ...options, help: { type: 'boolean', short: 'h' } } })
+    .values
 }
 
 /** Throws for a value that is out of range, naming what is allowed. */

@@ -21,21 +21,30 @@ const NO_PROXIES = {
 const OTHERS = 10
 const DIFFERENT = 20
 
-/** The links of a new job: those of its result, then those that contradict it, where a message is to. */
+/**
+ * The links of a new job: those of its result, then those that contradict it, where a message is
+ * to.
+ */
 export function makeLinks(world: World, samples: number, knobs: Knobs): Link[] {
   if (knobs.result !== 'images') return []
   const hasOthers = knobs.fetch_outputs !== 'same' || knobs.callback_says.includes('other')
-  return (hasOthers ? [false, true] : [false]).flatMap((other) => linkSet(world, samples, knobs, other))
+  return (hasOthers ? [false, true] : [false]).flatMap((other) =>
+    linkSet(world, samples, knobs, other),
+  )
 }
 
 /** Links as a message names them now. */
 export function urls(world: World, job: Job, source: Link['source'], named: Named = 'same') {
   return job.submission.links
-    .filter((link) => link.source === source && (named === 'all' || link.other === (named === 'other')))
+    .filter(
+      (link) => link.source === source && (named === 'all' || link.other === (named === 'other')),
+    )
     .map((link) => sign(link.url, job.knobs, world.now()))
 }
 
-/** `output` in the shape that was asked for; the provider's own emptiness where it has no links yet. */
+/**
+ * `output` in the shape that was asked for; the provider's own emptiness where it has no links yet.
+ */
 export function output(urls: string[], { outputs_shape }: Knobs) {
   if (outputs_shape === 'text') return urls[0] ?? ''
   return outputs_shape === 'array' ? urls : urls.map((url) => ({ url }))
@@ -47,13 +56,16 @@ export function proxyLinks(world: World, job: Job, named: Named) {
   if (isWithout(proxies)) return NO_PROXIES[proxies]
   const mirrors = urls(world, job, proxies === 'identical' ? 'output' : 'proxy', named)
   if (proxies_shape === 'text') return { proxy_links: mirrors[0] ?? '' }
-  return { proxy_links: proxies_shape === 'array' ? mirrors : Object.fromEntries(mirrors.entries()) }
+  return {
+    proxy_links: proxies_shape === 'array' ? mirrors : Object.fromEntries(mirrors.entries()),
+  }
 }
 
 function linkSet(world: World, samples: number, knobs: Knobs, other: boolean): Link[] {
   const name = randomUUID()
   return sources(knobs).flatMap((source) => {
-    const first = (other ? OTHERS : 0) + (source === 'proxy' && knobs.proxies === 'different' ? DIFFERENT : 0)
+    const first =
+      (other ? OTHERS : 0) + (source === 'proxy' && knobs.proxies === 'different' ? DIFFERENT : 0)
     return Array.from({ length: samples }, (_, position) => ({
       source,
       position,

@@ -5,7 +5,8 @@ import type { World } from './world.ts'
 
 // The provider's wire shapes, misspellings and all.
 
-const TIP = 'This is a simulator: words such as [callback=lost delay=2] in a prompt ask for a misbehaviour.'
+const TIP =
+  'This is a simulator: words such as [callback=lost delay=2] in a prompt ask for a misbehaviour.'
 const WHY = 'Something went wrong, as the prompt asked for.'
 
 const ERRORS = {
@@ -81,16 +82,29 @@ export function result(world: World, job: Job, named: Named = 'same') {
 }
 
 /** What is left of a body that says less. */
-export function shorten<B extends { status: string }>(body: B, length: 'full' | keyof typeof FIELDS) {
+export function shorten<B extends { status: string }>(
+  body: B,
+  length: 'full' | keyof typeof FIELDS,
+) {
   if (length === 'full') return body
   const left = FIELDS[length].filter((name) => name in body)
-  return Object.fromEntries(left.map((name) => [name, body[name as keyof B]])) as { status: B['status'] }
+  return Object.fromEntries(left.map((name) => [name, body[name as keyof B]])) as {
+    status: B['status']
+  }
 }
 
 function meta({ id, request, knobs, seed }: Job) {
   const { width, height, samples, ...rest } = request
   const safety_checker_type = SAFETY_CHECKER[knobs.picture]
-  return { ...rest, seed, W: width, H: height, n_samples: samples, safety_checker_type, id: String(id) }
+  return {
+    ...rest,
+    seed,
+    W: width,
+    H: height,
+    n_samples: samples,
+    safety_checker_type,
+    id: String(id),
+  }
 }
 
 function verdict({ nsfw, nsfw_shape }: Knobs) {

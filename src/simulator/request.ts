@@ -13,7 +13,12 @@ const requestSchema = z.object({
   height: size('height'),
   samples: number('samples', 1, 'an integer from 1 to 4', (value) => isInteger(value, 1, 4)),
   steps: number('steps', 21, 'a positive integer', (value) => isInteger(value, 1, 1000)),
-  guidance_scale: number('guidance_scale', 7.5, 'from 1 to 20', (value) => value >= 1 && value <= 20),
+  guidance_scale: number(
+    'guidance_scale',
+    7.5,
+    'from 1 to 20',
+    (value) => value >= 1 && value <= 20,
+  ),
   strength: number('strength', 0.7, 'from 0 to 1', (value) => value >= 0 && value <= 1),
   scheduler: text('scheduler', 'DPMSolverMultistepScheduler'),
   use_karras_sigmas: yesOrNo('use_karras_sigmas'),
@@ -28,10 +33,15 @@ const requestSchema = z.object({
     .transform(orNull),
 })
 
-/** An inpaint request as the provider understood it: numbers are numbers, defaults are filled in. */
+/**
+ * An inpaint request as the provider understood it: numbers are numbers, defaults are filled in.
+ */
 export type InpaintRequest = z.infer<typeof requestSchema>
 
-/** Throws Refusal with every field at fault. Numbers as strings, nulls, and booleans for yes and no are taken. */
+/**
+ * Throws Refusal with every field at fault. Numbers as strings, nulls, and booleans for yes and no
+ * are taken.
+ */
 export function readRequest(body: unknown): InpaintRequest {
   const parsed = requestSchema.safeParse(body)
   if (parsed.success) return parsed.data
@@ -46,7 +56,9 @@ function required(field: string) {
 
 function link(field: string) {
   const error = (issue: { input?: unknown }) =>
-    issue.input === undefined ? `The ${field} field is required.` : `The ${field} must be an http or https URL.`
+    issue.input === undefined
+      ? `The ${field} field is required.`
+      : `The ${field} must be an http or https URL.`
   return z.url({ protocol: /^https?$/, error })
 }
 
@@ -62,7 +74,12 @@ function size(field: string) {
   return number(field, 512, rule, (value) => isInteger(value, 512, 1024) && value % 8 === 0)
 }
 
-function number<F extends number | null>(field: string, fallback: F, rule: string, holds: (value: number) => boolean) {
+function number<F extends number | null>(
+  field: string,
+  fallback: F,
+  rule: string,
+  holds: (value: number) => boolean,
+) {
   const error = `The ${field} must be ${rule}.`
   return z
     .union([z.number(), z.string().regex(NUMBER).transform(Number)], { error })

@@ -57,9 +57,16 @@ function encoded(bytes: Uint8Array<ArrayBuffer>, { encoding, format }: Knobs) {
 
 function half(shown: Shown): Shown {
   const { body } = shown
-  return { ...shown, body: typeof body === 'string' ? firstHalf(body) : body.subarray(0, body.length / 2) }
+  return {
+    ...shown,
+    body: typeof body === 'string' ? firstHalf(body) : body.subarray(0, body.length / 2),
+  }
 }
 
 function page(code: Shown['code'], title: string): Shown {
-  return { code, type: 'text/html; charset=UTF-8', body: `<html><title>${title}</title><h1>${title}</h1></html>` }
+  return {
+    code,
+    type: 'text/html; charset=UTF-8',
+    body: `<html><title>${title}</title><h1>${title}</h1></html>`,
+  }
 }

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto'
 import type { Knobs } from './knobs.ts'
 
-/** The link as a message names it at `now`: as it is, or with a query that says when it dies, in whole seconds. */
+/**
+ * The link as a message names it at `now`: as it is, or with a query that says when it dies, in
+ * whole seconds.
+ */
 export function sign(link: string, { signed, lifetime }: Knobs, now: number) {
   if (signed === 'no') return link
   const url = new URL(link)

@@ -20,7 +20,9 @@ export interface SimulatorOptions {
   maxQueued?: number | undefined
   /** What every request asks for that does not ask for something else in its prompt. */
   knobs?: Partial<Knobs>
-  /** Milliseconds since the epoch, for the journal and for late links. Delays run on real timers. */
+  /**
+   * Milliseconds since the epoch, for the journal and for late links. Delays run on real timers.
+   */
   now?: () => number
   /** Called with one plain line for every request and callback. Default: silence. */
   log?: (line: string) => void
@@ -37,10 +39,13 @@ export interface Simulator {
   /** Every submission so far, oldest first, accepted or refused. A copy. */
   submissions: () => Submission[]
   /**
-   * Resolves with what `find` finds in the journal, now or after a later change, as soon as that is truthy. Rejects
-   * after `timeoutMs` (5000), saying what the journal held.
+   * Resolves with what `find` finds in the journal, now or after a later change, as soon as that is
+   * truthy. Rejects after `timeoutMs` (5000), saying what the journal held.
    */
-  until: <T>(find: (submissions: readonly Submission[]) => T | Nothing, timeoutMs?: number) => Promise<T>
+  until: <T>(
+    find: (submissions: readonly Submission[]) => T | Nothing,
+    timeoutMs?: number,
+  ) => Promise<T>
   /** Ends every connection, timer and callback under way. */
   close: () => Promise<void>
 }
@@ -61,7 +66,13 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   }
 }
 
-function createWorld({ key, maxQueued = Infinity, knobs, now = Date.now, log = () => {} }: SimulatorOptions): World {
+function createWorld({
+  key,
+  maxQueued = Infinity,
+  knobs,
+  now = Date.now,
+  log = () => {},
+}: SimulatorOptions): World {
   return {
     origins: { api: '', output: '', proxy: '' },
     key,

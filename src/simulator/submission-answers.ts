@@ -4,7 +4,11 @@ import type { Knobs } from './knobs.ts'
 import { failed, processing, result } from './replies.ts'
 import type { World } from './world.ts'
 
-const STATUS: Partial<Record<Knobs['reply'], string>> = { queued: 'queued', hollow: 'success', unknown: 'resting' }
+const STATUS: Partial<Record<Knobs['reply'], string>> = {
+  queued: 'queued',
+  hollow: 'success',
+  unknown: 'resting',
+}
 
 /** The answer to a submission that is not accepted; undefined where it is. */
 export function refusal(world: World, knobs: Knobs): Answer | undefined {
@@ -30,7 +34,10 @@ export function acceptance(world: World, job: Job): Answer {
   if (knobs.reply === 'success') return json(withReplyId(result(world, job), knobs))
   if (knobs.reply === '500') return { kind: 'page', code: 500 }
   if (knobs.reply === 'page') return { kind: 'page', code: 200 }
-  return worded(withReplyId(processing(world, job, STATUS[knobs.reply] ?? 'processing'), knobs), knobs)
+  return worded(
+    withReplyId(processing(world, job, STATUS[knobs.reply] ?? 'processing'), knobs),
+    knobs,
+  )
 }
 
 function worded(body: object, { reply }: Knobs): Answer {

@@ -22,7 +22,9 @@ export async function submit(world: World, asked: Asked): Promise<Answer> {
   const reply = await answer(world, submission, asked)
   submission.reply = reply.kind === 'cut' ? 'cut' : { code: reply.code, status: statusOf(reply) }
   world.journal.changed()
-  world.log(`inpaint ${submission.providerId ?? 'refused'} ${JSON.stringify(submission.trackId)}: ${describe(reply)}`)
+  world.log(
+    `inpaint ${submission.providerId ?? 'refused'} ${JSON.stringify(submission.trackId)}: ${describe(reply)}`,
+  )
   return reply
 }
 
@@ -37,7 +39,8 @@ async function answer(world: World, submission: Submission, asked: Asked): Promi
     checkKey(world, asked.key)
     const request = readRequest(asked.body)
     const knobs = readKnobs(request.prompt, world.knobs)
-    const reply = refusal(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
+    const reply =
+      refusal(world, knobs) ?? (await accepted(world, submission, request, knobs, asked.replied))
     await world.background.sleep(knobs.reply_delay)
     return reply
   } catch (error) {

@@ -58,7 +58,8 @@ Try:
 
 function describeKnob(name: KnobName) {
   const knob = KNOBS[name]
-  if (knob.kind === 'amount') return `${name}=${knob.min}..${knob.max}   ${knob.unit} ${knob.about} (${knob.fallback})`
+  if (knob.kind === 'amount')
+    return `${name}=${knob.min}..${knob.max}   ${knob.unit} ${knob.about} (${knob.fallback})`
   const values = knob.values.map(([value, meaning]) => `  ${value.padEnd(12)}${meaning}`)
   const fallback = knob.kind === 'sequence' ? knob.fallback.join('+') : knob.fallback
   return [`${name}   ${knob.about} (${fallback})`, ...values].join('\n')

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { request } from 'undici'
 
-// What copying alone costs: GET, SHA-256, signed PUT, sixteen at a time, and nothing checked, judged or written down.
+// What copying alone costs: GET, SHA-256, signed PUT, sixteen at a time, and nothing checked,
+// judged or written down.
 
 const AT_ONCE = 16
 const [store = '', ...urls] = process.argv.slice(2)

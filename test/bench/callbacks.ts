@@ -1,8 +1,17 @@
 import { dirname } from 'node:path'
-import { macs } from '../../src/mac.ts'
+import { macs } from '../../src/secrets/mac.ts'
 import { drive, type Load, median, quantile } from './load.ts'
 import { aims, row, say } from './report.ts'
-import { child, copyOf, links, type LoopbackHosts, loopbackHosts, s3At, SECRET, service } from './rig.ts'
+import {
+  child,
+  copyOf,
+  links,
+  type LoopbackHosts,
+  loopbackHosts,
+  s3At,
+  SECRET,
+  service,
+} from './rig.ts'
 import { awaiting } from './seeds.ts'
 
 const CONNECTIONS = 64
@@ -12,11 +21,15 @@ const WARM_UP = 4000
 const BODY_BYTES = 2048
 const IMAGE_BYTES = 200_000
 
-/** Distinct valid callbacks, each for a generation that waits for it: durable, MAC checked, parsed, settled. */
+/**
+ * Distinct valid callbacks, each for a generation that waits for it: durable, MAC checked, parsed,
+ * settled.
+ */
 export async function benchCallbacks(rounds: number) {
   const hosts = await loopbackHosts()
   const { path, ids } = await awaiting(WARM_UP + CALLBACKS)
-  // Links at a host that takes connections and is silent: the archiver waits, and takes nothing from what is measured.
+  // Links at a host that takes connections and is silent: the archiver waits, and takes nothing
+  // from what is measured.
   const quiet = callbacksFor(ids, (n) => [`${hosts.deaf}/${n}-0.png`, `${hosts.deaf}/${n}-1.png`])
   const busy = callbacksFor(ids, (n) => links(hosts, IMAGE_BYTES, 2, String(n)))
   const ways = {
@@ -30,7 +43,8 @@ export async function benchCallbacks(rounds: number) {
   for (let round = 1; round <= rounds; round++)
     for (const [name, way] of Object.entries(ways)) {
       const load = await way()
-      if (load.statuses.get('200') !== CALLBACKS) throw new Error(`not all were taken: ${[...load.statuses].join(' ')}`)
+      if (load.statuses.get('200') !== CALLBACKS)
+        throw new Error(`not all were taken: ${[...load.statuses].join(' ')}`)
       say(
         `  round ${round}, ${name}: ${load.perSecond.toFixed(0)}/s, p99 ${quantile(load.latencies, 0.99).toFixed(1)} ms`,
       )
@@ -41,7 +55,8 @@ export async function benchCallbacks(rounds: number) {
 
 function rowsOf(loads: Record<string, Load[]>) {
   const rate = (name: string) => median((loads[name] ?? []).map(({ perSecond }) => perSecond))
-  const p99 = (name: string) => median((loads[name] ?? []).map(({ latencies }) => quantile(latencies, 0.99)))
+  const p99 = (name: string) =>
+    median((loads[name] ?? []).map(({ latencies }) => quantile(latencies, 0.99)))
   const ratio = (of: string, to: string, figure: (load: Load) => number) =>
     median((loads[of] ?? []).map((load, n) => figure(load) / figure(loads[to]?.[n] ?? load)))
   const perSecond = (load: Load) => load.perSecond
@@ -92,7 +107,10 @@ async function oneByOne(database: string, requests: string[]) {
 }
 
 async function ours(database: string, requests: string[], hosts: LoopbackHosts, store: string) {
-  const program = await service(database, { ...s3At(store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
+  const program = await service(database, {
+    ...s3At(store),
+    ALLOWED_PRIVATE_ORIGINS: hosts.allowed,
+  })
   return ended(driveWarm(program.url, requests), program.kill)
 }
 
@@ -119,7 +137,9 @@ export function callbacksFor(ids: readonly string[], output: (n: number) => stri
       meta: { prompt: 'a cat sitting on a bench', seed: 4139316548, W: 512, H: 512 },
       tip: '',
     }
-    said.tip = 'a few words more '.repeat(BODY_BYTES).slice(0, BODY_BYTES - Buffer.byteLength(JSON.stringify(said)))
+    said.tip = 'a few words more '
+      .repeat(BODY_BYTES)
+      .slice(0, BODY_BYTES - Buffer.byteLength(JSON.stringify(said)))
     const body = JSON.stringify(said)
     return `POST /callbacks/${id}/${sign(id)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   })

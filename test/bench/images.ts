@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { until } from '../process/program.ts'
+import { until } from '../support/process/program.ts'
 import { median } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { child, links, type LoopbackHosts, loopbackHosts, s3At, service } from './rig.ts'
@@ -11,7 +11,10 @@ const SIZES = [
 ]
 const PATIENCE_MS = 300_000
 
-/** From two loopback hosts to a loopback S3 sink, sixteen at a time, as against a bare GET, SHA-256 and PUT. */
+/**
+ * From two loopback hosts to a loopback S3 sink, sixteen at a time, as against a bare GET, SHA-256
+ * and PUT.
+ */
 export async function benchImages(rounds: number) {
   const rows = []
   for (const { name, bytes, count } of SIZES) {
@@ -36,7 +39,10 @@ export async function benchImages(rounds: number) {
 }
 
 /** Images a second, from the first GET to the last PUT. */
-async function measured(count: number, copy: (hosts: LoopbackHosts) => Promise<() => Promise<void>>) {
+async function measured(
+  count: number,
+  copy: (hosts: LoopbackHosts) => Promise<() => Promise<void>>,
+) {
   const hosts = await loopbackHosts()
   const end = await copy(hosts)
   const seen = await until(async () => {
@@ -49,12 +55,16 @@ async function measured(count: number, copy: (hosts: LoopbackHosts) => Promise<(
 }
 
 async function archivedBarely(hosts: LoopbackHosts, bytes: number, count: number) {
-  return (await child('bare-archiver.ts', [hosts.store, ...links(hosts, bytes, count, 'bare')])).kill
+  return (await child('bare-archiver.ts', [hosts.store, ...links(hosts, bytes, count, 'bare')]))
+    .kill
 }
 
 async function archived(hosts: LoopbackHosts, bytes: number, count: number) {
   const database = await pending(links(hosts, bytes, count, 'ours'))
-  const program = await service(database, { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
+  const program = await service(database, {
+    ...s3At(hosts.store),
+    ALLOWED_PRIVATE_ORIGINS: hosts.allowed,
+  })
   return program.kill
 }
 

@@ -1,4 +1,4 @@
-import { firstIdAt } from '../../src/uuid.ts'
+import { firstIdAt } from '../../src/model/uuid.ts'
 import { drive, median, quantile } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { service, TOKEN } from './rig.ts'
@@ -16,12 +16,16 @@ const PAGES: Record<string, (rows: number) => string> = {
   'nsfw=flagged': () => '&nsfw=flagged',
   'status=failed': () => '&status=failed',
   'archive_status=lost': () => '&archive_status=lost',
-  'model_id, deep': (rows) => `&model_id=model-7&cursor=${firstIdAt(Date.now() - (rows * APART_MS) / 2)}`,
+  'model_id, deep': (rows) =>
+    `&model_id=model-7&cursor=${firstIdAt(Date.now() - (rows * APART_MS) / 2)}`,
   'nsfw=flagged and status=succeeded': () => '&nsfw=flagged&status=succeeded',
   'nsfw=flagged and status=failed, none': () => '&nsfw=flagged&status=failed',
 }
 
-/** Pages of 20 of `GET /v1/generations`, one request at a time, over a million rows as against ten thousand. */
+/**
+ * Pages of 20 of `GET /v1/generations`, one request at a time, over a million rows as against ten
+ * thousand.
+ */
 export async function benchLists(rounds: number) {
   const few = await measured(FEW, rounds)
   const many = await measured(MANY, rounds)

@@ -9,10 +9,15 @@ export interface Load {
 }
 
 /**
- * Sends every request once over so many kept-alive connections: the next as soon as the last is answered. A client of a
- * few lines, so that it takes as little as possible from the server beside it.
+ * Sends every request once over so many kept-alive connections: the next as soon as the last is
+ * answered. A client of a few lines, so that it takes as little as possible from the server beside
+ * it.
  */
-export async function drive(url: string, requests: readonly string[], connections: number): Promise<Load> {
+export async function drive(
+  url: string,
+  requests: readonly string[],
+  connections: number,
+): Promise<Load> {
   const { hostname, port } = new URL(url)
   const latencies = new Float64Array(requests.length)
   const statuses = new Map<string, number>()

@@ -3,8 +3,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { crc32, deflateSync } from 'node:zlib'
 
-// The world beside the service, in a process of its own: two image hosts, a host that never answers, an object store that
-// takes everything, and one that never answers. `/seen` tells what was seen so far.
+// The world beside the service, in a process of its own: two image hosts, a host that never
+// answers, an object store that takes everything, and one that never answers. `/seen` tells what
+// was seen so far.
 
 const seen = { gets: 0, puts: 0, firstGetAt: 0, firstPutAt: 0, lastPutAt: 0 }
 const urls = new Set<string>()
@@ -17,7 +18,11 @@ function picture(bytes: number) {
     chunk('IDAT', deflateSync(Buffer.from([0, 1, 2, 3]))),
   ])
   const end = chunk('IEND', Buffer.alloc(0))
-  return Buffer.concat([body, chunk('noIz', randomBytes(bytes - body.length - end.length - 12)), end])
+  return Buffer.concat([
+    body,
+    chunk('noIz', randomBytes(bytes - body.length - end.length - 12)),
+    end,
+  ])
 }
 
 function chunk(type: string, data: Buffer) {
@@ -61,19 +66,29 @@ function takeObject(request: IncomingMessage, response: ServerResponse) {
       seen.lastPutAt = Date.now()
       seen.firstPutAt ||= seen.lastPutAt
     }
-    response.writeHead(request.method === 'PUT' ? 200 : 404, { etag: '"0"', 'content-length': 0 }).end()
+    response
+      .writeHead(request.method === 'PUT' ? 200 : 404, { etag: '"0"', 'content-length': 0 })
+      .end()
   })
 }
 
 const listen = (server: Server | ReturnType<typeof createTcpServer>) =>
   new Promise<string>((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+    server.listen(0, '127.0.0.1', () =>
+      resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+    )
   })
 
 /** Takes connections and what comes on them, and says nothing. */
 const silent = () => createTcpServer((socket) => socket.on('error', () => undefined).resume())
 
 const [first, second, store, deaf, mute] = await Promise.all(
-  [createServer(serveImage), createServer(serveImage), createServer(takeObject), silent(), silent()].map(listen),
+  [
+    createServer(serveImage),
+    createServer(serveImage),
+    createServer(takeObject),
+    silent(),
+    silent(),
+  ].map(listen),
 )
 process.stdout.write(`${JSON.stringify({ first, second, store, deaf, mute })}\n`)

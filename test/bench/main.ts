@@ -40,7 +40,10 @@ async function main() {
   const backlog = Number(values.backlog)
   const names = values.only.split(',')
   const unknown = names.filter((name) => !BENCHES[name])
-  if (![rounds, backlog].every((count) => Number.isInteger(count) && count >= 1) || unknown.length > 0) {
+  if (
+    ![rounds, backlog].every((count) => Number.isInteger(count) && count >= 1) ||
+    unknown.length > 0
+  ) {
     say(USAGE)
     process.exitCode = 2
     return

@@ -1,4 +1,4 @@
-import { until } from '../process/program.ts'
+import { until } from '../support/process/program.ts'
 import { residentMb } from './images.ts'
 import { aims, row, say } from './report.ts'
 import { links, loopbackHosts, s3At, service } from './rig.ts'
@@ -8,12 +8,17 @@ const IMAGES = 5000
 const IMAGE_BYTES = 1_000_000
 const PATIENCE_MS = 600_000
 
-/** What archiving thousands of images takes beyond the memory of a service that has nothing to do. */
+/**
+ * What archiving thousands of images takes beyond the memory of a service that has nothing to do.
+ */
 export async function benchMemory() {
   const resting = await atRest()
   const hosts = await loopbackHosts()
   const database = await pending(links(hosts, IMAGE_BYTES, IMAGES, 'memory'))
-  const program = await service(database, { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
+  const program = await service(database, {
+    ...s3At(hosts.store),
+    ALLOWED_PRIVATE_ORIGINS: hosts.allowed,
+  })
   const samples: number[] = []
   await until(async () => {
     samples.push(residentMb(program.child.pid ?? 0))
@@ -29,8 +34,20 @@ export async function benchMemory() {
     `  at rest ${resting.toFixed(0)} MB, peak ${peak.toFixed(0)} MB, middle third ${early.toFixed(0)} MB, last third ${late.toFixed(0)} MB`,
   )
   return [
-    row('memory over rest, 5,000 images of 1 MB', mb(peak), mb(resting), peak - resting, aims.atMost(200, ' MB')),
-    row('memory, last third against the middle one', mb(late), mb(early), late / early, aims.atMost(1.1)),
+    row(
+      'memory over rest, 5,000 images of 1 MB',
+      mb(peak),
+      mb(resting),
+      peak - resting,
+      aims.atMost(200, ' MB'),
+    ),
+    row(
+      'memory, last third against the middle one',
+      mb(late),
+      mb(early),
+      late / early,
+      aims.atMost(1.1),
+    ),
   ]
 }
 

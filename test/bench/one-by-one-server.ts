@@ -2,18 +2,19 @@ import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
 import { readConfig } from '../../src/config.ts'
-import { watchHealth } from '../../src/health.ts'
+import { watchHealth } from '../../src/observe/health.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
-import { openSqlite } from '../../src/ledger/sqlite.ts'
-import { writerThread } from '../../src/ledger/writer.node.ts'
+import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
+import { writerThread } from '../../src/ledger/driver/writer.node.ts'
 import type { Atomically } from '../../src/ledger/statement.ts'
-import { macs } from '../../src/mac.ts'
-import { diskStore } from '../../src/objects/disk.ts'
-import { readCallback } from '../../src/provider/wire.ts'
+import { macs } from '../../src/secrets/mac.ts'
+import { diskStore } from '../../src/objects/disk.node.ts'
+import { readCallback } from '../../src/modelslab/read.ts'
 import { SECRET, TOKEN } from './rig.ts'
 
-// The same doors, verbs and ledger, but every list of statements has a transaction and an fsync of its own.
+// The same doors, verbs and ledger, but every list of statements has a transaction and an fsync of
+// its own.
 
 const [folder = ''] = process.argv.slice(2)
 const config = readConfig({
@@ -52,5 +53,7 @@ const app = createApp(
   { isDraining: () => false },
 )
 const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, () => {
-  process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })}\n`)
+  process.stdout.write(
+    `${JSON.stringify({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })}\n`,
+  )
 })

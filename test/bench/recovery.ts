@@ -1,6 +1,6 @@
-import { until } from '../process/program.ts'
-import { macs } from '../../src/mac.ts'
-import { newId } from '../../src/uuid.ts'
+import { until } from '../support/process/program.ts'
+import { macs } from '../../src/secrets/mac.ts'
+import { newId } from '../../src/model/uuid.ts'
 import { median } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { copyOf, links, loopbackHosts, s3At, SECRET, service } from './rig.ts'
@@ -9,7 +9,10 @@ import { pending } from './seeds.ts'
 const ROWS = 100_000
 const IMAGE_BYTES = 200_000
 
-/** From the start of the process to the first callback answered and the first image archived, with much left to do. */
+/**
+ * From the start of the process to the first callback answered and the first image archived, with
+ * much left to do.
+ */
 export async function benchRecovery(rounds: number) {
   const seeded = await loopbackHosts()
   const full = await pending(links(seeded, IMAGE_BYTES, ROWS, 'recovery'))
@@ -42,11 +45,16 @@ async function measured(database: string, hosts: Awaited<ReturnType<typeof loopb
   const began = Date.now()
   const settings = { ...s3At(hosts.store), ALLOWED_PRIVATE_ORIGINS: hosts.allowed }
   const started = service(path, settings)
-  const archived = until(async () => (await hosts.seen()).puts > before).then(() => (Date.now() - began) / 1000)
+  const archived = until(async () => (await hosts.seen()).puts > before).then(
+    () => (Date.now() - began) / 1000,
+  )
   const program = await started
   const id = newId(began)
   const url = `${program.url}/callbacks/${id}/${macs('callback', [SECRET]).sign(id)}`
-  const response = await fetch(url, { method: 'POST', body: JSON.stringify({ status: 'processing', id: 1 }) })
+  const response = await fetch(url, {
+    method: 'POST',
+    body: JSON.stringify({ status: 'processing', id: 1 }),
+  })
   if (!response.ok) throw new Error(`the callback was answered ${response.status}`)
   const answered = (Date.now() - began) / 1000
   const figures = { answered, archived: await archived }

@@ -49,7 +49,8 @@ export function printTable(rows: readonly Row[]) {
       met ? 'met' : 'MISSED',
     ]),
   ]
-  const widths = cells[0]?.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0))) ?? []
+  const widths =
+    cells[0]?.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0))) ?? []
   for (const line of cells)
     process.stdout.write(
       `${line
@@ -61,7 +62,10 @@ export function printTable(rows: readonly Row[]) {
 
 export function writeJson(path: string, rows: readonly Row[]) {
   const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}, ${platform()} ${release()} ${arch()}, node ${process.version}`
-  writeFileSync(path, `${JSON.stringify({ at: new Date().toISOString(), machine, rows }, null, 2)}\n`)
+  writeFileSync(
+    path,
+    `${JSON.stringify({ at: new Date().toISOString(), machine, rows }, null, 2)}\n`,
+  )
 }
 
 /** Messages go to stderr: stdout is for the table. */

@@ -2,8 +2,8 @@ import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort, type Program, type Settings, start } from '../process/program.ts'
-import { spawnTypeScript } from '../typescript-child.ts'
+import { freePort, type Program, type Settings, start } from '../support/process/program.ts'
+import { spawnTypeScript } from '../support/typescript-child.ts'
 
 export const TOKEN = 'token-of-the-benches-0123456789'
 export const SECRET = 'callback-secret-of-the-benches'
@@ -94,8 +94,16 @@ export async function loopbackHosts() {
 export type LoopbackHosts = Awaited<ReturnType<typeof loopbackHosts>>
 
 /** So many different pictures of one size, by turns on both hosts. */
-export const links = ({ first, second }: LoopbackHosts, bytes: number, count: number, prefix: string) =>
-  Array.from({ length: count }, (_, n) => `${n % 2 === 0 ? first : second}/${bytes}/${prefix}-${n}.png`)
+export const links = (
+  { first, second }: LoopbackHosts,
+  bytes: number,
+  count: number,
+  prefix: string,
+) =>
+  Array.from(
+    { length: count },
+    (_, n) => `${n % 2 === 0 ? first : second}/${bytes}/${prefix}-${n}.png`,
+  )
 
 /** What the service must be told to keep its objects there. */
 export const s3At = (endpoint: string): Settings => ({

@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type Database from 'better-sqlite3'
 import { getTableColumns, getTableName } from 'drizzle-orm'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { openSqlite } from '../../src/ledger/sqlite.ts'
+import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import { generations, images, nsfwReports, offers } from '../../src/ledger/schema.ts'
-import { hostOf } from '../../src/net/host.ts'
-import { newId } from '../../src/uuid.ts'
+import { hostOf } from '../../src/model/host.ts'
+import { newId } from '../../src/model/uuid.ts'
 import { folder } from './rig.ts'
 
 const PARAMETERS = {
@@ -59,7 +59,10 @@ export async function awaiting(count: number) {
   return { path, ids }
 }
 
-/** A ledger in which every one of `urls` is a pending image that is due: of each two, an output and its mirror. */
+/**
+ * A ledger in which every one of `urls` is a pending image that is due: of each two, an output and
+ * its mirror.
+ */
 export function pending(urls: readonly string[]) {
   const now = Date.now()
   return seeded((write) => {
@@ -88,7 +91,10 @@ export function pending(urls: readonly string[]) {
   })
 }
 
-/** A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred failed. */
+/**
+ * A ledger of so many generations that have ended, one in a hundred flagged, one in a hundred
+ * failed.
+ */
 export function ended(count: number) {
   const newest = Date.now()
   return seeded((write) => {
@@ -130,7 +136,13 @@ export function ended(count: number) {
                   archivedAt: at + 9,
                 },
               ],
-              report: { generationId: id, value: flagged, verdict: flagged ? 'flagged' : 'clear', by: 'callback', at },
+              report: {
+                generationId: id,
+                value: flagged,
+                verdict: flagged ? 'flagged' : 'clear',
+                by: 'callback',
+                at,
+              },
             }),
       })
     }
@@ -169,7 +181,13 @@ async function seeded(make: (write: (rows: Written) => void) => void) {
   return path
 }
 
-const offerOf = ({ generationId, source, position, sourceUrl, expiresAt }: NewImage): typeof offers.$inferInsert => ({
+const offerOf = ({
+  generationId,
+  source,
+  position,
+  sourceUrl,
+  expiresAt,
+}: NewImage): typeof offers.$inferInsert => ({
   generationId,
   source,
   position,
@@ -188,7 +206,11 @@ function inserter<T extends SQLiteTable>(client: Database.Database, table: T) {
   )
   return (row: T['$inferInsert']) => {
     const values = row as Record<string, unknown>
-    insert.run(columns.map(([key, column]) => toDriver(column as SQLiteColumn, values[key] ?? column.default)))
+    insert.run(
+      columns.map(([key, column]) =>
+        toDriver(column as SQLiteColumn, values[key] ?? column.default),
+      ),
+    )
   }
 }
 

@@ -1,15 +1,18 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { freePort, until } from '../process/program.ts'
-import { bundled } from '../worker/bundle.ts'
-import { startWorkerd, type Workerd } from '../worker/workerd.ts'
+import { freePort, until } from '../support/process/program.ts'
+import { bundled } from '../support/bundle.ts'
+import { startWorkerd, type Workerd } from '../support/workerd.ts'
 import { callbacksFor } from './callbacks.ts'
 import { drive, median } from './load.ts'
 import { aims, row, say } from './report.ts'
 import { copyOf, folder, links, type LoopbackHosts, loopbackHosts, SECRET, service } from './rig.ts'
 import { awaiting, pending } from './seeds.ts'
 
-/** Few: with more, workerd leaves some unread for seconds, and then closes them as if nothing had come. */
+/**
+ * Few: with more, workerd leaves some unread for seconds, and then closes them as if nothing had
+ * come.
+ */
 const CONNECTIONS = 4
 const CALLBACKS = 1000
 const IMAGES = 200
@@ -30,9 +33,15 @@ interface Home {
   strike: () => Promise<void>
 }
 
-type Homes = Record<'workerd' | 'node', <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>>
+type Homes = Record<
+  'workerd' | 'node',
+  <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>
+>
 
-/** The bundle that is deployed, inside workerd, with D1 and R2 as Miniflare simulates them in the same process. */
+/**
+ * The bundle that is deployed, inside workerd, with D1 and R2 as Miniflare simulates them in the
+ * same process.
+ */
 export async function benchWorkers(rounds: number, backlog: number) {
   const hosts = await loopbackHosts()
   const bundle = await bundled()
@@ -55,13 +64,17 @@ export async function benchWorkers(rounds: number, backlog: number) {
 }
 
 /** CPU milliseconds of one, in either home. */
-type Cost = (home: <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>) => Promise<number>
+type Cost = (
+  home: <T>(ledger: string, measure: (home: Home) => Promise<T>) => Promise<T>,
+) => Promise<number>
 
 async function cpuRow(what: string, rounds: number, homes: Homes, cost: Cost) {
   const costs: Record<keyof Homes, number>[] = []
   for (let round = 1; round <= rounds; round++) {
     const { workerd, node } = { workerd: await cost(homes.workerd), node: await cost(homes.node) }
-    say(`  CPU per ${what}, round ${round}: workerd ${workerd.toFixed(2)} ms, Node ${node.toFixed(2)} ms`)
+    say(
+      `  CPU per ${what}, round ${round}: workerd ${workerd.toFixed(2)} ms, Node ${node.toFixed(2)} ms`,
+    )
     costs.push({ workerd, node })
   }
   return row(
@@ -76,21 +89,30 @@ async function cpuRow(what: string, rounds: number, homes: Homes, cost: Cost) {
 /** As the callbacks' own bench sends them; their images are at a host that is silent. */
 async function callbackCost(hosts: LoopbackHosts): Promise<Cost> {
   const { path, ids } = await awaiting(WARM_UP + CALLBACKS)
-  const requests = callbacksFor(ids, (n) => [`${hosts.deaf}/${n}-0.png`, `${hosts.deaf}/${n}-1.png`])
+  const requests = callbacksFor(ids, (n) => [
+    `${hosts.deaf}/${n}-0.png`,
+    `${hosts.deaf}/${n}-1.png`,
+  ])
   return (home) =>
     home(path, async ({ url, pid, read }) => {
       await drive(url, requests.slice(0, WARM_UP), CONNECTIONS)
       const before = cpuMs(pid)
       const { statuses } = await drive(url, requests.slice(WARM_UP), CONNECTIONS)
       const spent = cpuMs(pid) - before
-      const settled = (await read(`select count(*) as n from generations where status = 'succeeded'`))?.['n']
+      const settled = (
+        await read(`select count(*) as n from generations where status = 'succeeded'`)
+      )?.['n']
       if (settled !== requests.length)
-        throw new Error(`${String(settled)} of ${requests.length} were settled: ${[...statuses].join(' ')}`)
+        throw new Error(
+          `${String(settled)} of ${requests.length} were settled: ${[...statuses].join(' ')}`,
+        )
       return spent / CALLBACKS
     })
 }
 
-/** From the moment at which the first are copied until all are, and every record of them is written. */
+/**
+ * From the moment at which the first are copied until all are, and every record of them is written.
+ */
 function imageCost(hosts: LoopbackHosts): Cost {
   let turn = 0
   return async (home) => {
@@ -163,7 +185,13 @@ async function drained(script: string, hosts: LoopbackHosts, images: number) {
       seconds,
       aims.none(' s'),
     ),
-    row(`backlog of ${of} images, fetches of each`, String(gets), String(images), gets / images, aims.atMost(1)),
+    row(
+      `backlog of ${of} images, fetches of each`,
+      String(gets),
+      String(images),
+      gets / images,
+      aims.atMost(1),
+    ),
   ]
 }
 
@@ -179,7 +207,10 @@ interface Start {
   wakes: boolean
 }
 
-async function inWorkerd<T>({ script, hosts, ledger, wakes }: Start, measure: (worker: Workerd) => Promise<T>) {
+async function inWorkerd<T>(
+  { script, hosts, ledger, wakes }: Start,
+  measure: (worker: Workerd) => Promise<T>,
+) {
   const worker = await startWorkerd({
     script,
     home: { folder: await folder(), port: await freePort(), remove: () => Promise.resolve() },
@@ -204,7 +235,11 @@ async function inWorkerd<T>({ script, hosts, ledger, wakes }: Start, measure: (w
 }
 
 /** With SQLite and a folder, as the simulated D1 and R2 are kept too. */
-async function onNode<T>(hosts: LoopbackHosts, ledger: string, measure: (home: Home) => Promise<T>) {
+async function onNode<T>(
+  hosts: LoopbackHosts,
+  ledger: string,
+  measure: (home: Home) => Promise<T>,
+) {
   const path = await copyOf(ledger)
   const program = await service(path, { ALLOWED_PRIVATE_ORIGINS: hosts.allowed })
   const reader = new Database(path, { readonly: true })
@@ -243,7 +278,10 @@ async function copyRows(ledger: string, worker: Workerd) {
 /** Where Linux counts the time of processes, whatever its own ticks are. */
 const TICKS_PER_MS = 0.1
 
-/** CPU milliseconds that a process has spent so far, in user and in kernel mode (proc(5), utime and stime). */
+/**
+ * CPU milliseconds that a process has spent so far, in user and in kernel mode (proc(5), utime and
+ * stime).
+ */
 function cpuMs(pid: number) {
   const fields = statOf(pid)
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_MS

@@ -2,7 +2,14 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts'
-import { freePort, launch, type Program, type Settings, start, until } from '../process/program.ts'
+import {
+  freePort,
+  launch,
+  type Program,
+  type Settings,
+  start,
+  until,
+} from '../support/process/program.ts'
 import { check, hasEnded } from './check.ts'
 import { Client, type Shown } from './client.ts'
 import { type Dice, diceOf, oneOf } from './dice.ts'
@@ -42,8 +49,8 @@ const SETTLE_MS = 120_000
 const QUIET_MS = 2500
 
 /**
- * Runs the service under load while it is killed again and again on the same files, lets everything come to its end, and
- * compares what was answered, submitted and delivered with what is there.
+ * Runs the service under load while it is killed again and again on the same files, lets everything
+ * come to its end, and compares what was answered, submitted and delivered with what is there.
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const simulator = await startSimulator({ maxQueued: MAX_QUEUED, knobs: USUAL })
@@ -56,7 +63,10 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   }
 }
 
-async function settingsFor(folder: string, { apiUrl, outputOrigin, proxyOrigin }: Simulator): Promise<Settings> {
+async function settingsFor(
+  folder: string,
+  { apiUrl, outputOrigin, proxyOrigin }: Simulator,
+): Promise<Settings> {
   const port = String(await freePort())
   return {
     MODELSLAB_API_KEY: 'api-key-of-the-chaos',
@@ -105,7 +115,12 @@ class Run {
     const submissions = this.simulator.submissions()
     this.say('comparing')
     return {
-      problems: await check({ client: this.client, generations, submissions, objects: this.objects }),
+      problems: await check({
+        client: this.client,
+        generations,
+        submissions,
+        objects: this.objects,
+      }),
       figures: figures({
         client: this.client,
         generations,
@@ -148,7 +163,10 @@ class Run {
       while (!this.over) {
         if (left.length === 0) left.push(...shuffled(this.dice, stories))
         const story = left.pop() ?? ''
-        await this.client.submit(`${this.answered}-${randomInt(2 ** 40)} [${story}]`, oneOf(this.dice, [1, 1, 2]))
+        await this.client.submit(
+          `${this.answered}-${randomInt(2 ** 40)} [${story}]`,
+          oneOf(this.dice, [1, 1, 2]),
+        )
         await delay(this.dice() * 100)
       }
     }
@@ -158,13 +176,16 @@ class Run {
   private async kills() {
     const { rounds, generations } = this.options
     for (let round = 1; round <= rounds; round++) {
-      const enough = this.answered + this.dice() * 2 * ((generations - this.answered) / (rounds - round + 2))
+      const enough =
+        this.answered + this.dice() * 2 * ((generations - this.answered) / (rounds - round + 2))
       await until(() => this.answered >= enough, SETTLE_MS)
       await delay(this.dice() * 100)
       await this.program?.kill()
       if (this.dice() < 0.2) await this.killAtStart()
       await this.start()
-      this.say(`killed ${round} of ${rounds} times, ${this.answered} of ${generations} requests answered`)
+      this.say(
+        `killed ${round} of ${rounds} times, ${this.answered} of ${generations} requests answered`,
+      )
     }
   }
 
@@ -175,10 +196,15 @@ class Run {
     await program.kill()
   }
 
-  /** Everything that comes to an end by itself; then all that only time ends. What does not is reported by the check. */
+  /**
+   * Everything that comes to an end by itself; then all that only time ends. What does not is
+   * reported by the check.
+   */
   private async settle() {
     await this.quiet()
-    await this.untilAll(async (generation) => waitsForTime(generation) || hasEnded(this.objects, generation))
+    await this.untilAll(
+      async (generation) => waitsForTime(generation) || hasEnded(this.objects, generation),
+    )
     await this.program?.kill()
     await this.start({ RESULT_DEADLINE_HOURS: SECOND })
     await this.untilAll((generation) => hasEnded(this.objects, generation))
@@ -197,7 +223,8 @@ class Run {
 
   /** Resolves when the simulator has delivered what it has to deliver. */
   private async quiet() {
-    const delivered = () => this.simulator.submissions().reduce((sum, { callbacks }) => sum + callbacks.length, 0)
+    const delivered = () =>
+      this.simulator.submissions().reduce((sum, { callbacks }) => sum + callbacks.length, 0)
     let before = -1
     while (delivered() !== before) {
       before = delivered()

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { withoutQuery } from '../../src/generation.ts'
+import { withoutQuery } from '../../src/model/generation.ts'
 import type { Link, Submission } from '../../src/simulator/journal.ts'
 import { defaultKnobs, readKnobs } from '../../src/simulator/knob-words.ts'
 import type { Knobs } from '../../src/simulator/knobs.ts'
-import { recordKey } from '../../src/record-json.ts'
+import { recordKey } from '../../src/json/record.ts'
 import type { Client, Event, Shown } from './client.ts'
 import { USUAL } from './stories.ts'
 
@@ -20,10 +20,14 @@ interface Evidence {
   objects: string
 }
 
-/** Compares what was answered, submitted and delivered with what is there; returns what is wrong, a sentence each. */
+/**
+ * Compares what was answered, submitted and delivered with what is there; returns what is wrong, a
+ * sentence each.
+ */
 export async function check(evidence: Evidence): Promise<string[]> {
   const problems = [...missing(evidence), ...sentTwice(evidence)]
-  for (const generation of evidence.generations) problems.push(...(await wrongWith(evidence, generation)))
+  for (const generation of evidence.generations)
+    problems.push(...(await wrongWith(evidence, generation)))
   return problems
 }
 
@@ -37,14 +41,20 @@ function missing({ client, generations, submissions }: Evidence) {
     ...submissions
       .filter(({ trackId }) => !known.has(trackId ?? ''))
       .map(({ trackId }) => `${String(trackId)}: was submitted, and is not there`),
-    ...repeated(prompts).map((prompt) => `${String(prompt)}: one request became several generations`),
+    ...repeated(prompts).map(
+      (prompt) => `${String(prompt)}: one request became several generations`,
+    ),
   ]
 }
 
 /** A submission that was refused for too many queued requests is sent again; no other ever is. */
 function sentTwice({ submissions }: Evidence) {
-  const mayCost = submissions.filter(({ reply }) => reply === null || reply === 'cut' || !wasHeld(reply))
-  return repeated(mayCost.map(({ trackId }) => trackId)).map((id) => `${String(id)}: was submitted twice`)
+  const mayCost = submissions.filter(
+    ({ reply }) => reply === null || reply === 'cut' || !wasHeld(reply),
+  )
+  return repeated(mayCost.map(({ trackId }) => trackId)).map(
+    (id) => `${String(id)}: was submitted twice`,
+  )
 }
 
 const wasHeld = ({ code }: Exclude<NonNullable<Submission['reply']>, 'cut'>) => code === 429
@@ -83,37 +93,61 @@ function callbacksLost(submission: Submission | undefined, events: Event[]) {
 }
 
 /** It was told of success, or knows whom to ask; and nobody said that it failed. */
-function resultLost({ status, provider_id, images }: Shown, knobs: Knobs, submission: Submission | undefined) {
+function resultLost(
+  { status, provider_id, images }: Shown,
+  knobs: Knobs,
+  submission: Submission | undefined,
+) {
   if (submission?.state !== 'success' || knobs.result !== 'images') return []
-  const told = (status: string) => submission.callbacks.some((one) => one.answer === 200 && one.status === status)
+  const told = (status: string) =>
+    submission.callbacks.some((one) => one.answer === 200 && one.status === status)
   const failed = told('failed') || knobs.fetch === 'failed' || knobs.fetch === 'error'
   if (!told('success') && (provider_id === null || failed)) return []
   if (status !== 'succeeded') return [`its result could be had, and it is ${status}`]
-  const positions = new Set(submission.links.filter(({ other }) => !other).map(({ position }) => position))
+  const positions = new Set(
+    submission.links.filter(({ other }) => !other).map(({ position }) => position),
+  )
   const offered = knobs.outputs_shape === 'text' ? 1 : positions.size
-  const has = new Set(images.filter(({ source }) => source === 'output').map(({ position }) => position))
+  const has = new Set(
+    images.filter(({ source }) => source === 'output').map(({ position }) => position),
+  )
   return has.size < offered ? [`${offered} outputs could be had, and it knows of ${has.size}`] : []
 }
 
-function imageLost(image: Image, knobs: Knobs, submission: Submission | undefined, events: Event[]) {
+function imageLost(
+  image: Image,
+  knobs: Knobs,
+  submission: Submission | undefined,
+  events: Event[],
+) {
   const { source, position, status, suspect, failure } = image
   const name = `${source} ${position}`
   const link = linkOf(image, submission)
   const fate = (link?.source ?? source) === 'output' ? knobs.outputs : knobs.proxies
   const archived = events.filter(
-    ({ event, detail }) => event === 'archived' && detail['source'] === source && detail['position'] === position,
+    ({ event, detail }) =>
+      event === 'archived' && detail['source'] === source && detail['position'] === position,
   ).length
   if (fate === 'dead') {
-    if (knobs.unready === 'half' && suspect !== 'truncated') return [`${name}: a cut-short copy could be had`]
+    if (knobs.unready === 'half' && suspect !== 'truncated')
+      return [`${name}: a cut-short copy could be had`]
     return status === 'lost' && !failure ? [`${name} is lost, and does not say why`] : []
   }
-  if (status !== 'archived') return [`${name} could be had, and is ${status} (${failure?.code ?? 'no reason'})`]
+  if (status !== 'archived')
+    return [`${name} could be had, and is ${status} (${failure?.code ?? 'no reason'})`]
   if (suspect !== null) return [`${name} could be had whole, and is ${suspect}`]
   return archived === 1 ? [] : [`${name} was archived ${archived} times`]
 }
 
-/** The bytes are those of their hash; and those that the link shows, where it needs no signature and is whole. */
-async function objectsWrong({ objects }: Evidence, { images, prompt }: Shown, submission: Submission | undefined) {
+/**
+ * The bytes are those of their hash; and those that the link shows, where it needs no signature and
+ * is whole.
+ */
+async function objectsWrong(
+  { objects }: Evidence,
+  { images, prompt }: Shown,
+  submission: Submission | undefined,
+) {
   const wrong: string[] = []
   for (const image of images.filter(({ status }) => status === 'archived')) {
     const name = `${image.source} ${image.position}`
@@ -121,7 +155,12 @@ async function objectsWrong({ objects }: Evidence, { images, prompt }: Shown, su
     const link = linkOf(image, submission)
     if (!bytes || sha256(bytes) !== image.sha256)
       wrong.push(`${name}: its object ${bytes ? 'is another' : 'is missing'}`)
-    else if (link && image.suspect === null && isPlain(prompt) && sha256(await download(link.url)) !== image.sha256)
+    else if (
+      link &&
+      image.suspect === null &&
+      isPlain(prompt) &&
+      sha256(await download(link.url)) !== image.sha256
+    )
       wrong.push(`${name}: its object is not what its link shows`)
   }
   return wrong
@@ -139,7 +178,9 @@ export const hasEnded = async (objects: string, generation: Shown) =>
 
 async function recordWrong(objects: string, generation: Shown) {
   const { id, status, archive_status, requested_at } = generation
-  const text = await readFile(join(objects, recordKey(id, Date.parse(requested_at))), 'utf8').catch(() => null)
+  const text = await readFile(join(objects, recordKey(id, Date.parse(requested_at))), 'utf8').catch(
+    () => null,
+  )
   if (text === null) return isFinal(generation) ? ['has no record in the bucket'] : []
   const record = JSON.parse(text) as Shown
   const isSame = record.status === status && record.archive_status === archive_status

@@ -12,7 +12,14 @@ interface Counted {
   tookMs: number
 }
 
-export function figures({ client, generations, submissions, kills, startsMs, tookMs }: Counted): Figure[] {
+export function figures({
+  client,
+  generations,
+  submissions,
+  kills,
+  startsMs,
+  tookMs,
+}: Counted): Figure[] {
   const callbacks = submissions.flatMap((submission) => submission.callbacks)
   const images = generations.flatMap((generation) => generation.images)
   const count = <T>(list: readonly T[], is: (one: T) => boolean) => String(list.filter(is).length)
@@ -20,7 +27,10 @@ export function figures({ client, generations, submissions, kills, startsMs, too
   return [
     ['seconds', (tookMs / 1000).toFixed(1)],
     ['kills', String(kills)],
-    ['start, median and longest', `${Math.round(median(startsMs))} ms, ${Math.round(Math.max(...startsMs))} ms`],
+    [
+      'start, median and longest',
+      `${Math.round(median(startsMs))} ms, ${Math.round(Math.max(...startsMs))} ms`,
+    ],
     ['requests answered', String(client.answered.size)],
     ['requests repeated', String(client.unanswered)],
     ['submissions', String(submissions.length)],
@@ -29,11 +39,17 @@ export function figures({ client, generations, submissions, kills, startsMs, too
     ['  answered 200', count(callbacks, ({ answer }) => answer === 200)],
     ['  not answered', count(callbacks, ({ answer }) => answer === null)],
     ['generations', String(generations.length)],
-    ...statuses.map((status): Figure => [`  ${status}`, count(generations, (one) => one.status === status)]),
+    ...statuses.map((status): Figure => [
+      `  ${status}`,
+      count(generations, (one) => one.status === status),
+    ]),
     ['images', String(images.length)],
     ['  archived', count(images, ({ status }) => status === 'archived')],
     ['  lost', count(images, ({ status }) => status === 'lost')],
-    ['different objects', String(new Set(images.flatMap(({ object_key }) => object_key ?? [])).size)],
+    [
+      'different objects',
+      String(new Set(images.flatMap(({ object_key }) => object_key ?? [])).size),
+    ],
   ]
 }
 

@@ -38,7 +38,9 @@ async function main(argv: string[]): Promise<number> {
     process.stdout.write('\nNothing was lost, and nothing was done twice.\n')
     return 0
   }
-  process.stdout.write(`\nWrong (the files are left in ${folder}):\n${problems.map((one) => `  ${one}\n`).join('')}`)
+  process.stdout.write(
+    `\nWrong (the files are left in ${folder}):\n${problems.map((one) => `  ${one}\n`).join('')}`,
+  )
   return 1
 }
 

@@ -1,4 +1,7 @@
-/** What prompts ask of the simulator: every misbehaviour after which a result can be had, and those after which none can. */
+/**
+ * What prompts ask of the simulator: every misbehaviour after which a result can be had, and those
+ * after which none can.
+ */
 export const STORIES: readonly string[] = [
   '',
   'delay=0',
@@ -83,6 +86,7 @@ export const STORIES: readonly string[] = [
 ]
 
 /**
- * What every prompt asks for that asks for nothing else. Nobody is refused for ever: one that is would hold up all others.
+ * What every prompt asks for that asks for nothing else. Nobody is refused for ever: one that is
+ * would hold up all others.
  */
 export const USUAL = { delay: 0.2, retry_after: 0.3, callback_tries: 5 }

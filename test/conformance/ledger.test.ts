@@ -1,21 +1,39 @@
 import { sql } from 'drizzle-orm'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import { archiveDue } from '../../src/archive.ts'
-import type { ClaimedImage } from '../../src/ledger/archiving.ts'
-import type { Decision } from '../../src/ledger/settling.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import type { ClaimedImage } from '../../src/ledger/archive.ts'
+import type { Decision } from '../../src/ledger/settle.ts'
 import { bind, statement, value } from '../../src/ledger/statement.ts'
-import { newId } from '../../src/uuid.ts'
-import { onD1 } from '../driver.ts'
-import { decisions, evidence, happened, png, shown, submitted, success, type World, world } from '../world.ts'
+import { newId } from '../../src/model/uuid.ts'
+import { onD1 } from '../support/driver.ts'
+import {
+  decisions,
+  evidence,
+  happened,
+  png,
+  shown,
+  submitted,
+  success,
+  type World,
+  world,
+} from '../support/world.ts'
 
-/** What every driver of the ledger keeps. The stories of the verbs run over each driver beside it. */
+/**
+ * What every driver of the ledger keeps. The stories of the verbs run over each driver beside it.
+ */
 
 const beat = statement<{ id: number; at: number }, { id: number }>(
   sql`insert into heartbeat (id, at) values (${value('id')}, ${value('at')}) returning id`,
 )
-const all = statement<object, { id: number; at: number }>(sql`select id, at from heartbeat order by id`)
-const raise = statement<{ id: number }>(sql`update heartbeat set at = at + 1 where id = ${value('id')}`)
-const unset = statement<{ id: number }>(sql`update heartbeat set at = null where id = ${value('id')}`)
+const all = statement<object, { id: number; at: number }>(
+  sql`select id, at from heartbeat order by id`,
+)
+const raise = statement<{ id: number }>(
+  sql`update heartbeat set at = at + 1 where id = ${value('id')}`,
+)
+const unset = statement<{ id: number }>(
+  sql`update heartbeat set at = null where id = ${value('id')}`,
+)
 const raiseAgain = statement<{ id: number }>(
   sql`update heartbeat set at = at + 10 where id = ${value('id')} and changes() > 0`,
 )
@@ -35,7 +53,10 @@ describe('a list of statements', () => {
 
   it.each([
     ['first', [bind(beat, { id: 1, at: 9 }), bind(beat, { id: 2, at: 0 }), bind(raise, { id: 1 })]],
-    ['in the middle', [bind(raise, { id: 1 }), bind(unset, { id: 1 }), bind(beat, { id: 2, at: 0 })]],
+    [
+      'in the middle',
+      [bind(raise, { id: 1 }), bind(unset, { id: 1 }), bind(beat, { id: 2, at: 0 })],
+    ],
     ['last', [bind(beat, { id: 2, at: 0 }), bind(raise, { id: 1 }), bind(beat, { id: 1, at: 9 })]],
   ])('leaves nothing where the one that fails is %s', async (_where, list) => {
     await here.driver.atomically([bind(beat, { id: 1, at: 5 })])
@@ -45,7 +66,11 @@ describe('a list of statements', () => {
 
   it('lets each see whether the one before it wrote anything', async () => {
     await here.driver.atomically([bind(beat, { id: 1, at: 0 })])
-    await here.driver.atomically([bind(raise, { id: 1 }), bind(raiseAgain, { id: 1 }), bind(raiseAgain, { id: 1 })])
+    await here.driver.atomically([
+      bind(raise, { id: 1 }),
+      bind(raiseAgain, { id: 1 }),
+      bind(raiseAgain, { id: 1 }),
+    ])
     await here.driver.atomically([bind(raise, { id: 2 }), bind(raiseAgain, { id: 1 })])
     expect(await rows()).toEqual([{ id: 1, at: 21 }])
   })
@@ -53,11 +78,17 @@ describe('a list of statements', () => {
   it('is refused alone where others come with it, and lets nobody in between', async () => {
     await here.driver.atomically([bind(beat, { id: 1, at: 0 })])
     const lists = Array.from({ length: 20 }, (_, n) =>
-      here.driver.atomically([bind(raise, { id: 1 }), bind(n % 4 === 0 ? unset : raise, { id: 1 }), bind(all, {})]),
+      here.driver.atomically([
+        bind(raise, { id: 1 }),
+        bind(n % 4 === 0 ? unset : raise, { id: 1 }),
+        bind(all, {}),
+      ]),
     )
     const results = await Promise.allSettled(lists)
     expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(5)
-    const seen = results.flatMap((one) => (one.status === 'fulfilled' ? one.value[2] : []).map(({ at }) => at))
+    const seen = results.flatMap((one) =>
+      (one.status === 'fulfilled' ? one.value[2] : []).map(({ at }) => at),
+    )
     expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 15 }, (_, n) => 2 * n + 2))
   })
 })
@@ -75,7 +106,10 @@ describe('claims that are made at once', () => {
     })
 
   it('never hand out an image twice, and leave none', async () => {
-    const output = Array.from({ length: 30 }, (_, n) => `https://host-${n % 10}.example.net/${n}.png`)
+    const output = Array.from(
+      { length: 30 },
+      (_, n) => `https://host-${n % 10}.example.net/${n}.png`,
+    )
     const { id } = await submitted(here)
     await here.callback(id, success(id, { output }))
     const now = here.clock.now
@@ -84,19 +118,28 @@ describe('claims that are made at once', () => {
     const taken = (await Promise.all(Array.from({ length: CLAIMERS }, claim))).flat()
 
     expect(positions(taken)).toEqual(Array.from({ length: 30 }, (_, n) => n))
-    expect(taken.every(({ attempts, leasedUntil }) => attempts === 1 && leasedUntil === now + LEASE_MS)).toBe(true)
+    expect(
+      taken.every(({ attempts, leasedUntil }) => attempts === 1 && leasedUntil === now + LEASE_MS),
+    ).toBe(true)
     expect(await claim()).toEqual([])
   })
 
   it('share again what the leases of the dead held', async () => {
     const { id } = await submitted(here)
-    await here.callback(id, success(id, { output: ['https://a.example.net/a.png', 'https://b.example.net/b.png'] }))
+    await here.callback(
+      id,
+      success(id, { output: ['https://a.example.net/a.png', 'https://b.example.net/b.png'] }),
+    )
     const claimAt = (at: number) => claimImages(at, 1, 4)
     const now = here.clock.now
 
     const first = await Promise.all([claimAt(now), claimAt(now), claimAt(now)])
     const early = await claimAt(now + LEASE_MS - 1)
-    const again = await Promise.all([claimAt(now + LEASE_MS), claimAt(now + LEASE_MS), claimAt(now + LEASE_MS)])
+    const again = await Promise.all([
+      claimAt(now + LEASE_MS),
+      claimAt(now + LEASE_MS),
+      claimAt(now + LEASE_MS),
+    ])
 
     expect(positions(first.flat())).toEqual([0, 1])
     expect(early).toEqual([])
@@ -106,11 +149,15 @@ describe('claims that are made at once', () => {
 
   it('send no held request twice, and no more than the gate lets through', async () => {
     here.provider.isFull(30)
-    const held = [await submitted(here), await submitted(here), await submitted(here)].map(({ id }) => id)
+    const held = [await submitted(here), await submitted(here), await submitted(here)].map(
+      ({ id }) => id,
+    )
     here.clock.advance(31)
     const rule = { now: here.clock.now, maxInFlight: null }
 
-    const claimed = await Promise.all(Array.from({ length: CLAIMERS }, () => here.deps.ledger.heldClaimed(rule)))
+    const claimed = await Promise.all(
+      Array.from({ length: CLAIMERS }, () => here.deps.ledger.heldClaimed(rule)),
+    )
 
     expect(claimed.filter((id) => id !== null)).toEqual([held[0]])
   })
@@ -120,7 +167,8 @@ describe('claims that are made at once', () => {
     here.clock.advance(600)
     const now = here.clock.now
 
-    const claim = () => here.deps.ledger.fetchesClaimed({ now, leasedUntil: now + 60_000, limit: 2 })
+    const claim = () =>
+      here.deps.ledger.fetchesClaimed({ now, leasedUntil: now + 60_000, limit: 2 })
     const claimed = (await Promise.all(Array.from({ length: CLAIMERS }, claim))).flat()
 
     expect(claimed.map(({ id }) => id).toSorted()).toEqual(ids.toSorted())
@@ -131,10 +179,14 @@ describe('messages that arrive at once', () => {
   it('are one callback where their bodies are equal, counted each', async () => {
     const { id } = await submitted(here)
 
-    const answers = await Promise.all(Array.from({ length: 10 }, () => here.callback(id, success(id))))
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => here.callback(id, success(id))),
+    )
 
     expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 200))
-    expect((await evidence(here, id)).map(({ decision, count }) => [decision, count])).toEqual([['accepted', 10]])
+    expect((await evidence(here, id)).map(({ decision, count }) => [decision, count])).toEqual([
+      ['accepted', 10],
+    ])
     expect((await shown(here, id)).nsfw.reports).toHaveLength(1)
   })
 
@@ -173,7 +225,9 @@ describe('messages that arrive at once', () => {
     )
 
     expect(won.filter(Boolean)).toHaveLength(1)
-    expect(await happened(here, id, 'fetched')).toEqual([expect.objectContaining({ tip: String(won.indexOf(true)) })])
+    expect(await happened(here, id, 'fetched')).toEqual([
+      expect.objectContaining({ tip: String(won.indexOf(true)) }),
+    ])
     expect((await here.deps.ledger.generationRow(id))?.version).toBe(generation.version + 1)
   })
 })
@@ -182,14 +236,23 @@ describe('what is written', () => {
   it('is read as it was: bytes, numbers, truth, nothing, JSON', async () => {
     const { id } = await submitted(here)
     const meta = { seed: 4139316548, list: [1.5, null, true], text: 'ü€😀\u0000' }
-    await here.callback(id, success(id, { meta, generationTime: 9.07, nsfw_content_detected: null }))
+    await here.callback(
+      id,
+      success(id, { meta, generationTime: 9.07, nsfw_content_detected: null }),
+    )
 
     const [{ body, receivedAt } = { body: null, receivedAt: 0 }] = await evidence(here, id)
     const row = await here.deps.ledger.generationRow(id)
 
     expect(JSON.parse(body ?? '')).toMatchObject({ meta })
     expect(receivedAt).toBe(here.clock.now)
-    expect(row).toMatchObject({ meta, generationTimeS: 9.07, nsfwDisputed: false, seed: 4139316548, tip: null })
+    expect(row).toMatchObject({
+      meta,
+      generationTimeS: 9.07,
+      nsfwDisputed: false,
+      seed: 4139316548,
+      tip: null,
+    })
   })
 
   it('is whole where it is as large as a callback may be', async () => {
@@ -255,4 +318,5 @@ describe.runIf(onD1)('in D1', () => {
   })
 })
 
-const positions = (images: ClaimedImage[]) => images.map(({ position }) => position).toSorted((a, b) => a - b)
+const positions = (images: ClaimedImage[]) =>
+  images.map(({ position }) => position).toSorted((a, b) => a - b)

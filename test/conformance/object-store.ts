@@ -1,13 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { beforeAll, expect, it } from 'vitest'
-import type { ObjectStore, PutOptions, StoredObject } from '../../src/ports.ts'
+import type { ObjectStore, PutOptions, StoredObject } from '../../src/deps.ts'
 
 const MIB = 1024 * 1024
 /** Miniflare's R2 takes seconds for what others do in one. */
 const SLOW_MS = 120_000
 
-/** What every store keeps of the `ObjectStore` port. To be called inside a `describe`; `open` gives a store with nothing in it. */
+/**
+ * What every store keeps of the `ObjectStore` port. To be called inside a `describe`; `open` gives
+ * a store with nothing in it.
+ */
 export function behavesAsObjectStore(open: () => ObjectStore) {
   let store: ObjectStore
   beforeAll(() => {
@@ -36,16 +39,23 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
     expect(await read(await store.get(key))).toEqual(bytes('a second'))
   })
 
-  it.each([true, false])('refuses bytes that have another hash, and keeps nothing (ifAbsent: %s)', async (ifAbsent) => {
-    const key = `lies/${ifAbsent}.png`
-    await expect(put(store, key, bytes('bytes'), { ifAbsent, sha256: sha256(bytes('other')) })).rejects.toThrow()
-    expect(await store.head(key)).toBeNull()
-    expect(await keys(store.list('lies/'))).toEqual([])
-  })
+  it.each([true, false])(
+    'refuses bytes that have another hash, and keeps nothing (ifAbsent: %s)',
+    async (ifAbsent) => {
+      const key = `lies/${ifAbsent}.png`
+      await expect(
+        put(store, key, bytes('bytes'), { ifAbsent, sha256: sha256(bytes('other')) }),
+      ).rejects.toThrow()
+      expect(await store.head(key)).toBeNull()
+      expect(await keys(store.list('lies/'))).toEqual([])
+    },
+  )
 
   it('lets refused bytes change nothing of what is there', async () => {
     await put(store, 'kept.json', bytes('kept'))
-    await expect(put(store, 'kept.json', bytes('bytes'), { sha256: sha256(bytes('other')) })).rejects.toThrow()
+    await expect(
+      put(store, 'kept.json', bytes('bytes'), { sha256: sha256(bytes('other')) }),
+    ).rejects.toThrow()
     expect(await read(await store.get('kept.json'))).toEqual(bytes('kept'))
   })
 
@@ -94,7 +104,12 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
 
   it('answers null for what is not there, also where it is a folder of other keys', async () => {
     await put(store, 'nothing/here/but.png', bytes('this'))
-    for (const key of ['nothing', 'nothing/here', 'nothing/at/all.png', 'nothing/here/but.png/below']) {
+    for (const key of [
+      'nothing',
+      'nothing/here',
+      'nothing/at/all.png',
+      'nothing/here/but.png/below',
+    ]) {
       expect(await store.get(key)).toBeNull()
       expect(await store.get(key, { start: 0, end: 0 })).toBeNull()
       expect(await store.head(key)).toBeNull()
@@ -122,7 +137,8 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
   )
 
   it('lists by any beginning of a key, with sizes', async () => {
-    for (const key of ['by/2026/01.json', 'by/2026/02.json', 'by/2027/01.json']) await put(store, key, bytes(key))
+    for (const key of ['by/2026/01.json', 'by/2026/02.json', 'by/2027/01.json'])
+      await put(store, key, bytes(key))
     for await (const found of store.list('by/2026/02.json'))
       expect(found).toEqual({ key: 'by/2026/02.json', bytes: 15 })
     expect(await keys(store.list('by/2026/02'))).toEqual(['by/2026/02.json'])
@@ -130,7 +146,9 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
     expect(await keys(store.list('by/20'))).toHaveLength(3)
     expect(await keys(store.list('by'))).toHaveLength(3)
     expect(await keys(store.list('by/2028/'))).toEqual([])
-    expect(await keys(store.list(''))).toEqual(expect.arrayContaining(['by/2026/01.json', 'by/2027/01.json']))
+    expect(await keys(store.list(''))).toEqual(
+      expect.arrayContaining(['by/2026/01.json', 'by/2027/01.json']),
+    )
   })
 
   it('survives a hundred bodies that nobody read', async () => {
@@ -173,8 +191,18 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
 }
 
 /** A put that tells the truth about its bytes unless `options` say otherwise. */
-export function put(store: ObjectStore, key: string, content: Uint8Array, options: Partial<PutOptions> = {}) {
-  return store.put(key, content, { sha256: sha256(content), contentType: 'image/png', ifAbsent: false, ...options })
+export function put(
+  store: ObjectStore,
+  key: string,
+  content: Uint8Array,
+  options: Partial<PutOptions> = {},
+) {
+  return store.put(key, content, {
+    sha256: sha256(content),
+    contentType: 'image/png',
+    ifAbsent: false,
+    ...options,
+  })
 }
 
 export async function read(found: StoredObject | null) {

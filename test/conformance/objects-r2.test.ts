@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe } from 'vitest'
-import { startR2 } from '../r2.ts'
+import { startR2 } from '../support/r2.ts'
 import { behavesAsObjectStore } from './object-store.ts'
 
 describe('objects in R2', () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, vi } from 'vitest'
-import { s3Store } from '../../src/objects/s3.ts'
-import { type Radosgw, radosgwInstalled, startRadosgw } from '../radosgw.ts'
+import { s3Store } from '../../src/objects/s3.node.ts'
+import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 import { behavesAsObjectStore } from './object-store.ts'
 
 describe.skipIf(!radosgwInstalled('objects in S3'))('objects in S3', () => {

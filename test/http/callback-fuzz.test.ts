@@ -1,8 +1,18 @@
 import { createHmac, hkdfSync } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { dump, evidence, SECRET, sampleBody, sha256, shown, submitted, type World, world } from '../world.ts'
-import { DOOR } from './doors.ts'
+import {
+  dump,
+  evidence,
+  SECRET,
+  sampleBody,
+  sha256,
+  shown,
+  submitted,
+  type World,
+  world,
+} from '../support/world.ts'
+import { DOOR } from '../support/doors.ts'
 
 const MIB = 1024 * 1024
 const OTHER = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'
@@ -27,7 +37,8 @@ function macFor(id: string, purpose: string, words = `afterimage/${purpose}/v1\n
   return createHmac('sha256', key).update(words).digest('hex')
 }
 
-const percented = (text: string) => Array.from(text, (digit) => `%${digit.charCodeAt(0).toString(16)}`).join('')
+const percented = (text: string) =>
+  Array.from(text, (digit) => `%${digit.charCodeAt(0).toString(16)}`).join('')
 
 describe('A path that is not the one we gave out', () => {
   const paths: [string, (id: string, mac: string) => string][] = [
@@ -36,13 +47,19 @@ describe('A path that is not the one we gave out', () => {
     ['a digit more', (id, mac) => `/callbacks/${id}/${mac}0`],
     ['the MAC twice', (id, mac) => `/callbacks/${id}/${mac}${mac}`],
     ['upper-case hex', (id, mac) => `/callbacks/${id}/${mac.toUpperCase()}`],
-    ['one upper-case digit', (id, mac) => `/callbacks/${id}/${mac.replace(/[a-f]/u, (digit) => digit.toUpperCase())}`],
+    [
+      'one upper-case digit',
+      (id, mac) => `/callbacks/${id}/${mac.replace(/[a-f]/u, (digit) => digit.toUpperCase())}`,
+    ],
     ['the id in upper case', (id, mac) => `/callbacks/${id.toUpperCase()}/${mac}`],
     ['the id without dashes', (id, mac) => `/callbacks/${id.replaceAll('-', '')}/${mac}`],
     ['the id in braces', (id, mac) => `/callbacks/{${id}}/${mac}`],
     ['another id', (_id, mac) => `/callbacks/${OTHER}/${mac}`],
     ['id and MAC exchanged', (id, mac) => `/callbacks/${mac}/${id}`],
-    ['a MAC percent-encoded twice', (id, mac) => `/callbacks/${id}/${percented(mac).replaceAll('%', '%25')}`],
+    [
+      'a MAC percent-encoded twice',
+      (id, mac) => `/callbacks/${id}/${percented(mac).replaceAll('%', '%25')}`,
+    ],
     ['a NUL after the MAC', (id, mac) => `/callbacks/${id}/${mac}%00`],
     ['a NUL before the MAC', (id, mac) => `/callbacks/${id}/%00${mac}`],
     ['a line end after the MAC', (id, mac) => `/callbacks/${id}/${mac}%0d%0a`],
@@ -104,7 +121,11 @@ describe('A path that is not the one we gave out', () => {
   ])('that only a URL parser makes ours %s', async (_how, spelled, expected) => {
     const { here, id, mac } = await atTheDoor()
 
-    const { status } = await here.call(`/callbacks/${id}/${spelled(mac)}`, { method: 'POST', body: '{}', token: null })
+    const { status } = await here.call(`/callbacks/${id}/${spelled(mac)}`, {
+      method: 'POST',
+      body: '{}',
+      token: null,
+    })
 
     expect(status).toBe(expected)
   })
@@ -116,7 +137,9 @@ describe('A path that is not the one we gave out', () => {
       // Request itself makes POST of post.
       const expected = method === 'post' ? 200 : 404
 
-      expect((await here.call(`/callbacks/${id}/${mac}`, { method, token: null })).status).toBe(expected)
+      expect((await here.call(`/callbacks/${id}/${mac}`, { method, token: null })).status).toBe(
+        expected,
+      )
     },
   )
 
@@ -128,7 +151,9 @@ describe('A path that is not the one we gave out', () => {
       .filter(([n, digit]) => mac[n] !== digit)
       .map(([n, digit]) => `/callbacks/${id}/${mac.slice(0, n)}${digit}${mac.slice(n + 1)}`)
     const cut = fc.nat(63).map((n) => `/callbacks/${id}/${mac.slice(0, n)}`)
-    const longer = fc.string({ minLength: 1, unit: 'binary' }).map((more) => `/callbacks/${id}/${mac}${encode(more)}`)
+    const longer = fc
+      .string({ minLength: 1, unit: 'binary' })
+      .map((more) => `/callbacks/${id}/${mac}${encode(more)}`)
     const guessed = fc.string({
       unit: fc.constantFrom(...Array.from('0123456789abcdef')),
       minLength: 64,
@@ -165,16 +190,30 @@ describe('A body of a right URL', () => {
   const bodies: [string, Uint8Array][] = [
     ['arrays nested 100,000 deep', bytes(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)],
     ['objects nested 100,000 deep', bytes(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`)],
-    ['an output nested 100,000 deep', success(`"output":${'['.repeat(100_000)}${']'.repeat(100_000)}`)],
-    ['a meta nested 100,000 deep', success(`"output":[],"meta":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`)],
-    ['a meta nested 100 deep', success(`"output":[],"meta":${'{"a":'.repeat(100)}1${'}'.repeat(100)}`)],
+    [
+      'an output nested 100,000 deep',
+      success(`"output":${'['.repeat(100_000)}${']'.repeat(100_000)}`),
+    ],
+    [
+      'a meta nested 100,000 deep',
+      success(`"output":[],"meta":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`),
+    ],
+    [
+      'a meta nested 100 deep',
+      success(`"output":[],"meta":${'{"a":'.repeat(100)}1${'}'.repeat(100)}`),
+    ],
     ['unclosed arrays', bytes('['.repeat(MIB))],
-    ['duplicate keys', bytes('{"status":"failed","status":"success","id":1,"id":2,"output":["x"],"output":[]}')],
+    [
+      'duplicate keys',
+      bytes('{"status":"failed","status":"success","id":1,"id":2,"output":["x"],"output":[]}'),
+    ],
     ['__proto__', success('"__proto__":{"polluted":true,"status":"failed"},"output":[]')],
     ['__proto__ in meta', success('"output":[],"meta":{"__proto__":{"polluted":true},"seed":1}')],
     [
       'a constructor',
-      success('"constructor":{"prototype":{"polluted":true}},"toString":1,"hasOwnProperty":null,"output":[]'),
+      success(
+        '"constructor":{"prototype":{"polluted":true}},"toString":1,"hasOwnProperty":null,"output":[]',
+      ),
     ],
     ...[
       'status',
@@ -193,39 +232,78 @@ describe('A body of a right URL', () => {
         `{"status":"success","output":[],"${field}":{"toString":0,"valueOf":0,"toJSON":0,"length":-1,"0":[{"toString":0}]}}`,
       ),
     ]),
-    ['an array that makes no text as verdict', success('"nsfw_content_detected":[{"toString":0},[{"toString":0}]]')],
-    ['__proto__ as proxy_links', success('"output":[],"proxy_links":{"__proto__":{"0":"https://a.example/x.png"}}')],
-    ['numbers that are infinite', success('"output":[],"eta":1e400,"generationTime":-1e400,"meta":{"seed":1e400}')],
-    ['numbers of 10,000 digits', success(`"output":[],"seed":${'9'.repeat(10_000)},"eta":0.${'3'.repeat(10_000)}`)],
+    [
+      'an array that makes no text as verdict',
+      success('"nsfw_content_detected":[{"toString":0},[{"toString":0}]]'),
+    ],
+    [
+      '__proto__ as proxy_links',
+      success('"output":[],"proxy_links":{"__proto__":{"0":"https://a.example/x.png"}}'),
+    ],
+    [
+      'numbers that are infinite',
+      success('"output":[],"eta":1e400,"generationTime":-1e400,"meta":{"seed":1e400}'),
+    ],
+    [
+      'numbers of 10,000 digits',
+      success(`"output":[],"seed":${'9'.repeat(10_000)},"eta":0.${'3'.repeat(10_000)}`),
+    ],
     ['an id of 10,000 digits', bytes(`{"status":"processing","id":${'9'.repeat(10_000)}}`)],
-    ['lone surrogates', success('"output":[],"tip":"\\ud800","message":"\\udc00\\ud800","meta":{"\\udfff":"\\ud83d"}')],
-    ['NUL in its texts', success('"output":["https://a.example/\\u0000.png"],"tip":"a\\u0000b","track_id":null')],
+    [
+      'lone surrogates',
+      success(
+        '"output":[],"tip":"\\ud800","message":"\\udc00\\ud800","meta":{"\\udfff":"\\ud83d"}',
+      ),
+    ],
+    [
+      'NUL in its texts',
+      success('"output":["https://a.example/\\u0000.png"],"tip":"a\\u0000b","track_id":null'),
+    ],
     ['NUL bytes', bytes('\0\0\0{"status":"success"}\0')],
     ['a byte order mark', bytes('\uFEFF{"status":"processing","id":9}')],
     ['two byte order marks', bytes('\uFEFF\uFEFF{"status":"processing"}')],
     ['UTF-16', new Uint8Array(Buffer.from('\uFEFF{"status":"success"}', 'utf16le'))],
-    ['invalid UTF-8', Uint8Array.of(0x7b, 0x22, 0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80, 0x22, 0x3a, 0x31, 0x7d)],
-    ['invalid UTF-8 in a text', new Uint8Array(Buffer.from('{"status":"failed","message":"\xff\xc0\x80"}', 'latin1'))],
+    [
+      'invalid UTF-8',
+      Uint8Array.of(0x7b, 0x22, 0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80, 0x22, 0x3a, 0x31, 0x7d),
+    ],
+    [
+      'invalid UTF-8 in a text',
+      new Uint8Array(Buffer.from('{"status":"failed","message":"\xff\xc0\x80"}', 'latin1')),
+    ],
     ['control characters', bytes(String.fromCodePoint(...Array.from({ length: 32 }, (_, n) => n)))],
     ['a megabyte of spaces', bytes(' '.repeat(MIB))],
     ['a text of a megabyte', success(`"output":[],"message":"${'m'.repeat(MIB - 200)}"`)],
     ['a key of a megabyte', success(`"output":[],"${'k'.repeat(MIB - 200)}":1`)],
     [
       '100,000 keys',
-      success(`"output":[],"meta":{${Array.from({ length: 60_000 }, (_, n) => `"k${n}":1`).join(',')}}`),
+      success(
+        `"output":[],"meta":{${Array.from({ length: 60_000 }, (_, n) => `"k${n}":1`).join(',')}}`,
+      ),
     ],
     ['10,000 URLs', success(`"output":${JSON.stringify(LINKS)}`)],
-    ['10,000 mirrors', success(`"output":[],"proxy_links":${JSON.stringify(Object.fromEntries(LINKS.entries()))}`)],
+    [
+      '10,000 mirrors',
+      success(`"output":[],"proxy_links":${JSON.stringify(Object.fromEntries(LINKS.entries()))}`),
+    ],
     ['the same URL 10,000 times', success(`"output":${JSON.stringify(LINKS.map(() => LINKS[0]))}`)],
     ['nested arrays in output', success('"output":[["https://a.example/x.png"],[["y"]],[]]')],
-    ['numbers and nulls in output', success('"output":[null,1,-0,1e400,true,{},{"url":null},{"url":[1]},""]')],
+    [
+      'numbers and nulls in output',
+      success('"output":[null,1,-0,1e400,true,{},{"url":null},{"url":[1]},""]'),
+    ],
     ['an output that is a number', success('"output":42,"proxy_links":true')],
-    ['an index that is huge', success('"output":{"99":"https://a.example/x.png","1e9":"y","-1":"z","4294967295":"w"}')],
+    [
+      'an index that is huge',
+      success('"output":{"99":"https://a.example/x.png","1e9":"y","-1":"z","4294967295":"w"}'),
+    ],
     ['a status that is an object', bytes('{"status":{"status":"success"}}')],
     ['a track_id that is an array', success('"track_id":["x"],"output":[]')],
     [
       'URLs of other schemes',
-      success('"output":["javascript:alert(1)","file:///etc/passwd","data:text/html,x","//x","http://[::1"]'),
+      success(
+        '"output":["javascript:alert(1)","file:///etc/passwd","data:text/html,x","//x","http://[::1"]',
+      ),
     ],
     ['a URL of a megabyte', success(`"output":["https://a.example/${'u'.repeat(MIB - 200)}"]`)],
     ['markup', bytes('<script>alert(1)</script>')],
@@ -234,26 +312,30 @@ describe('A body of a right URL', () => {
     ['NaN', bytes('{"status":"processing","eta":NaN}')],
   ]
 
-  it.each(bodies)('with %s is answered 200, kept as it came, and breaks nothing', async (_what, body) => {
-    const { here, id } = await atTheDoor()
+  it.each(bodies)(
+    'with %s is answered 200, kept as it came, and breaks nothing',
+    async (_what, body) => {
+      const { here, id } = await atTheDoor()
 
-    const response = await deliver(here, id, body)
+      const response = await deliver(here, id, body)
 
-    expect(response.status).toBe(200)
-    const kept = await evidence(here, id)
-    expect(kept.map(({ bodySha256 }) => bodySha256)).toEqual([sha256(body)])
-    expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false)
-    expect(Object.keys(Object.prototype)).toEqual([])
-    await stillWorks(here, id)
-  })
+      expect(response.status).toBe(200)
+      const kept = await evidence(here, id)
+      expect(kept.map(({ bodySha256 }) => bodySha256)).toEqual([sha256(body)])
+      expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false)
+      expect(Object.keys(Object.prototype)).toEqual([])
+      await stillWorks(here, id)
+    },
+  )
 
   it('over a megabyte is answered 413, whatever it is', async () => {
     const { here, id } = await atTheDoor()
 
     const answers = await Promise.all(
-      [bytes('['.repeat(MIB + 1)), success(`"output":${JSON.stringify([...LINKS, ...LINKS, ...LINKS, ...LINKS])}`)].map(
-        (body) => deliver(here, id, body),
-      ),
+      [
+        bytes('['.repeat(MIB + 1)),
+        success(`"output":${JSON.stringify([...LINKS, ...LINKS, ...LINKS, ...LINKS])}`),
+      ].map((body) => deliver(here, id, body)),
     )
 
     expect(answers.map(({ status }) => status)).toEqual([413, 413])
@@ -264,9 +346,20 @@ describe('A body of a right URL', () => {
     const { here, id } = await atTheDoor()
     const fields = fc.record(
       Object.fromEntries(
-        ['status', 'id', 'output', 'proxy_links', 'meta', 'nsfw_content_detected', 'message', 'eta', 'track_id'].map(
-          (name) => [name, fc.oneof(fc.jsonValue(), fc.constantFrom('success', 'processing', 'failed', id))],
-        ),
+        [
+          'status',
+          'id',
+          'output',
+          'proxy_links',
+          'meta',
+          'nsfw_content_detected',
+          'message',
+          'eta',
+          'track_id',
+        ].map((name) => [
+          name,
+          fc.oneof(fc.jsonValue(), fc.constantFrom('success', 'processing', 'failed', id)),
+        ]),
       ),
       { requiredKeys: [] },
     )
@@ -291,11 +384,20 @@ describe('A body of a right URL', () => {
     await deliver(
       here,
       id,
-      bytes(JSON.stringify({ status: 'failed', message: markup, tip: markup, meta: { [markup]: markup } })),
+      bytes(
+        JSON.stringify({
+          status: 'failed',
+          message: markup,
+          tip: markup,
+          meta: { [markup]: markup },
+        }),
+      ),
     )
 
     const doors = [`${DOOR}/${id}`, `${DOOR}/${id}/timeline`, DOOR]
-    const answers = await Promise.all(doors.map((path) => here.call(path, { headers: { accept: 'text/html' } })))
+    const answers = await Promise.all(
+      doors.map((path) => here.call(path, { headers: { accept: 'text/html' } })),
+    )
 
     expect((await shown(here, id)).failure?.message).toBe(markup)
     for (const { headers } of answers) {

@@ -4,8 +4,8 @@ import { createAdaptorServer } from '@hono/node-server'
 import Database from 'better-sqlite3'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createApp } from '../../src/http/app.ts'
-import { dump, shown, submitted, type World, world } from '../world.ts'
-import { problem } from './doors.ts'
+import { dump, shown, submitted, type World, world } from '../support/world.ts'
+import { problem } from '../support/doors.ts'
 
 const MIB = 1024 * 1024
 const NOBODY = '019c13ec-9e00-71b8-a8aa-37a2240d1d20'
@@ -40,7 +40,10 @@ function watched(bytes = 10) {
 describe('A callback URL that we did not make', () => {
   const forgeries: [string, (parts: { id: string; mac: string }) => string][] = [
     ['another MAC', ({ id }) => `/callbacks/${id}/${'0'.repeat(64)}`],
-    ['one digit changed', ({ id, mac }) => `/callbacks/${id}/${mac.startsWith('0') ? '1' : '0'}${mac.slice(1)}`],
+    [
+      'one digit changed',
+      ({ id, mac }) => `/callbacks/${id}/${mac.startsWith('0') ? '1' : '0'}${mac.slice(1)}`,
+    ],
     ['a truncated MAC', ({ id, mac }) => `/callbacks/${id}/${mac.slice(0, -1)}`],
     ['an extended MAC', ({ id, mac }) => `/callbacks/${id}/${mac}0`],
     ['an upper-case MAC', ({ id, mac }) => `/callbacks/${id}/${mac.toUpperCase()}`],
@@ -51,24 +54,30 @@ describe('A callback URL that we did not make', () => {
     ['the MAC of another id', ({ mac }) => `/callbacks/${NOBODY}/${mac}`],
     ['the id in upper case', ({ id, mac }) => `/callbacks/${id.toUpperCase()}/${mac}`],
     ['an id that is none', ({ mac }) => `/callbacks/1/${mac}`],
-    ['a UUID of another version', ({ mac }) => `/callbacks/019c13ec-9e00-41b8-a8aa-37a2240d1d20/${mac}`],
+    [
+      'a UUID of another version',
+      ({ mac }) => `/callbacks/019c13ec-9e00-41b8-a8aa-37a2240d1d20/${mac}`,
+    ],
     ['a longer path', ({ id, mac }) => `/callbacks/${id}/${mac}/more`],
     ['percent signs', () => '/callbacks/%zz/%'],
   ]
 
-  it.each(forgeries)('with %s is answered the one 404, and changes nothing', async (_what, forge) => {
-    const here = world()
-    const { id } = await submitted(here)
-    const unknown = await here.call('/nothing/of/the/kind', { method: 'POST', token: null })
+  it.each(forgeries)(
+    'with %s is answered the one 404, and changes nothing',
+    async (_what, forge) => {
+      const here = world()
+      const { id } = await submitted(here)
+      const unknown = await here.call('/nothing/of/the/kind', { method: 'POST', token: null })
 
-    const response = await deliver(here, forge({ id, mac: capability(here, id).mac }))
+      const response = await deliver(here, forge({ id, mac: capability(here, id).mac }))
 
-    expect(response.status).toBe(404)
-    expect(await response.text()).toBe(await unknown.text())
-    expect(Object.fromEntries(response.headers)).toEqual(Object.fromEntries(unknown.headers))
-    expect(await dump(here, 'callbacks')).toBe('[]')
-    expect((await shown(here, id)).status).toBe('processing')
-  })
+      expect(response.status).toBe(404)
+      expect(await response.text()).toBe(await unknown.text())
+      expect(Object.fromEntries(response.headers)).toEqual(Object.fromEntries(unknown.headers))
+      expect(await dump(here, 'callbacks')).toBe('[]')
+      expect((await shown(here, id)).status).toBe('processing')
+    },
+  )
 
   it('has nobody read its body', async () => {
     const here = world()
@@ -106,17 +115,20 @@ describe('POST /callbacks/{id}/{mac}', () => {
     expect(await shown(here, id)).toMatchObject({ status: 'succeeded', archive_status: 'pending' })
   })
 
-  it.each(['application/json', 'text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data', 'nonsense'])(
-    'reads the body as JSON although it is called %s',
-    async (type) => {
-      const here = world()
-      const { id } = await submitted(here)
+  it.each([
+    'application/json',
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data',
+    'nonsense',
+  ])('reads the body as JSON although it is called %s', async (type) => {
+    const here = world()
+    const { id } = await submitted(here)
 
-      await deliver(here, capability(here, id).path, { headers: { 'content-type': type } })
+    await deliver(here, capability(here, id).path, { headers: { 'content-type': type } })
 
-      expect((await shown(here, id)).status).toBe('succeeded')
-    },
-  )
+    expect((await shown(here, id)).status).toBe('succeeded')
+  })
 
   it('takes a query string that a sender adds', async () => {
     const here = world()
@@ -150,7 +162,11 @@ describe('POST /callbacks/{id}/{mac}', () => {
     const response = await deliver(here, capability(here, NOBODY).path)
 
     expect(response.status).toBe(200)
-    expect(await shown(here, NOBODY)).toMatchObject({ status: 'succeeded', submitted_by: null, parameters: null })
+    expect(await shown(here, NOBODY)).toMatchObject({
+      status: 'succeeded',
+      submitted_by: null,
+      parameters: null,
+    })
   })
 
   it('accepts what any of the secrets signed, and signs with the first', async () => {
@@ -165,9 +181,15 @@ describe('POST /callbacks/{id}/{mac}', () => {
   })
 
   it.each([
-    ['says its length', (body: Uint8Array) => ({ body, headers: { 'content-length': String(body.byteLength) } })],
+    [
+      'says its length',
+      (body: Uint8Array) => ({ body, headers: { 'content-length': String(body.byteLength) } }),
+    ],
     ['does not say its length', (body: Uint8Array) => ({ body })],
-    ['lies about its length', (body: Uint8Array) => ({ body, headers: { 'content-length': 'many' } })],
+    [
+      'lies about its length',
+      (body: Uint8Array) => ({ body, headers: { 'content-length': 'many' } }),
+    ],
   ])('answers 413 to a body over 1 MiB that %s, and keeps its first 4 KiB', async (_how, init) => {
     const here = world()
     const { id } = await submitted(here)
@@ -177,7 +199,9 @@ describe('POST /callbacks/{id}/{mac}', () => {
 
     expect(response.status).toBe(413)
     expect(await problem(response)).toMatchObject({ code: 'body_too_large' })
-    const [row] = here.sqlite.db.$client.prepare('select decision, length(body) as bytes from callbacks').all()
+    const [row] = here.sqlite.db.$client
+      .prepare('select decision, length(body) as bytes from callbacks')
+      .all()
     expect(row).toEqual({ decision: 'too_large', bytes: 4096 })
   })
 
@@ -239,7 +263,9 @@ describe('POST /callbacks/{id}/{mac}', () => {
   it('answers 503 when the body breaks off', async () => {
     const here = world()
     const { path } = capability(here, (await submitted(here)).id)
-    const body = new ReadableStream({ pull: (controller) => controller.error(new Error('aborted')) })
+    const body = new ReadableStream({
+      pull: (controller) => controller.error(new Error('aborted')),
+    })
 
     const response = await deliver(here, path, { body, duplex: 'half' })
 
@@ -269,8 +295,11 @@ describe('POST /callbacks/{id}/{mac}', () => {
 
     await deliver(here, path, { body })
 
-    const stored = here.sqlite.db.$client.prepare('select cast(body as text) as body from callbacks').all()
-    const everything = JSON.stringify([stored, await shown(here, id)]) + (await dump(here, 'generations'))
+    const stored = here.sqlite.db.$client
+      .prepare('select cast(body as text) as body from callbacks')
+      .all()
+    const everything =
+      JSON.stringify([stored, await shown(here, id)]) + (await dump(here, 'generations'))
     expect(everything).toContain('***')
     expect(everything).not.toContain(mac)
     expect(everything).not.toContain(here.config.modelsLab.apiKey)

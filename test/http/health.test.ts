@@ -1,9 +1,9 @@
 import Database from 'better-sqlite3'
 import { describe, expect, it, vi } from 'vitest'
-import { watchHealth } from '../../src/health.ts'
-import { archiveDue } from '../../src/archive.ts'
-import { png, submitted, world } from '../world.ts'
-import { draining, succeeded } from './doors.ts'
+import { watchHealth } from '../../src/observe/health.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import { png, submitted, world } from '../support/world.ts'
+import { draining, succeeded } from '../support/doors.ts'
 
 describe('GET /livez', () => {
   it('answers 200 without a token, even when nothing can be written', async () => {
@@ -22,7 +22,12 @@ describe('GET /readyz', () => {
     const response = await world().call('/readyz', { token: null })
 
     expect(response.status).toBe(200)
-    expect(await response.json()).toEqual({ status: 'ready', ledger: 'ok', objects: 'ok', provider: 'ok' })
+    expect(await response.json()).toEqual({
+      status: 'ready',
+      ledger: 'ok',
+      objects: 'ok',
+      provider: 'ok',
+    })
   })
 
   it('answers 503 once the ledger cannot be written, and 200 again after', async () => {
@@ -39,7 +44,10 @@ describe('GET /readyz', () => {
 
   it('says once a minute that the ledger cannot be written, however often it is asked, and once that it can again', async () => {
     const here = world()
-    const said = () => here.logged.map(({ message }) => message).filter((message) => message.includes('the ledger can'))
+    const said = () =>
+      here.logged
+        .map(({ message }) => message)
+        .filter((message) => message.includes('the ledger can'))
     const writeAgain = here.refuseWrites()
     for (let n = 0; n < 5; n++) await here.call('/readyz', { token: null })
     here.clock.advance(60)
@@ -81,7 +89,10 @@ describe('GET /readyz', () => {
     const response = await here.call('/readyz')
 
     expect(response.status).toBe(200)
-    expect(await response.json()).toMatchObject({ status: 'ready', objects: 'down since 2026-01-31T12:00:00.000Z' })
+    expect(await response.json()).toMatchObject({
+      status: 'ready',
+      objects: 'down since 2026-01-31T12:00:00.000Z',
+    })
     put.mockRestore()
     await archiveDue(here.deps, 10)
     expect(await (await here.call('/readyz')).json()).toMatchObject({ objects: 'ok' })
@@ -89,7 +100,10 @@ describe('GET /readyz', () => {
 
   it.each([
     ['a timeout', { status: 'unreadable', reason: 'timeout' } as const],
-    ['nobody listening', { status: 'held', retryAfterSeconds: null, full: false, reason: 'refused' } as const],
+    [
+      'nobody listening',
+      { status: 'held', retryAfterSeconds: null, full: false, reason: 'refused' } as const,
+    ],
   ])('answers 200 with the time since when the provider is away: %s', async (_what, reply) => {
     const here = world()
     here.provider.replies.push(() => reply)
@@ -141,7 +155,10 @@ describe('watchHealth', () => {
 
     for (let second = 0; second < 30; second++, clock.now += 1000) health.objects(second % 2 === 1)
 
-    expect(lines).toEqual(['error: the object store does not answer', 'info: the object store answers again'])
+    expect(lines).toEqual([
+      'error: the object store does not answer',
+      'info: the object store answers again',
+    ])
     expect(health.read().objects).toBe('ok')
   })
 
@@ -152,6 +169,9 @@ describe('watchHealth', () => {
     clock.now += 5000
     health.provider(false)
 
-    expect(health.read()).toEqual({ objects: 'ok', provider: 'down since 2026-01-31T12:00:00.000Z' })
+    expect(health.read()).toEqual({
+      objects: 'ok',
+      provider: 'down since 2026-01-31T12:00:00.000Z',
+    })
   })
 })

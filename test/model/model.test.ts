@@ -1,12 +1,15 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { play } from './play.ts'
-import { seeds } from './seeds.ts'
-import { reordered, story } from './steps.ts'
-import { textOf } from './wire.ts'
-import { shown, submitted, world } from '../world.ts'
+import { play } from '../support/model/play.ts'
+import { seeds } from '../support/model/seeds.ts'
+import { reordered, story } from '../support/model/steps.ts'
+import { textOf } from '../support/model/wire.ts'
+import { shown, submitted, world } from '../support/world.ts'
 
-/** `MODEL_RUNS=5000` plays more stories; `MODEL_SEED` and `MODEL_PATH` play again what a failure names. */
+/**
+ * `MODEL_RUNS=5000` plays more stories; `MODEL_SEED` and `MODEL_PATH` play again what a failure
+ * names.
+ */
 const RUNS = Number(process.env['MODEL_RUNS'] ?? 100)
 const SEED = process.env['MODEL_SEED']
 const PATH = process.env['MODEL_PATH']

@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders, RequestListener } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { download } from '../../src/net/download.ts'
-import { answering, fetched, loopbackGet, picture, policy } from './downloading.ts'
-import { HOSTILE_URLS } from './hostile-urls.ts'
-import { serve } from './loopback.ts'
+import { answering, fetched, loopbackGet, picture, policy } from '../support/net/downloading.ts'
+import { HOSTILE_URLS } from '../support/net/hostile-urls.ts'
+import { serve } from '../support/net/loopback.ts'
 
 describe('download, by redirect', () => {
   it('follows three redirects, relative ones too', async () => {
@@ -33,16 +33,21 @@ describe('download, by redirect', () => {
     expect((error as Error).message).not.toContain('hunter2')
   })
 
-  it.each(HOSTILE_URLS)('refuses a redirect to %s for good, and asks for nothing more', async (_, url) => {
-    const get = redirecting(url)
-    const failure = download(get, 'https://cdn.test/0', policy(['http://127.0.0.1:9101']))
-    await expect(failure).rejects.toMatchObject({ code: 'refused_redirect', final: true })
-    expect(get).toHaveBeenCalledOnce()
-  })
+  it.each(HOSTILE_URLS)(
+    'refuses a redirect to %s for good, and asks for nothing more',
+    async (_, url) => {
+      const get = redirecting(url)
+      const failure = download(get, 'https://cdn.test/0', policy(['http://127.0.0.1:9101']))
+      await expect(failure).rejects.toMatchObject({ code: 'refused_redirect', final: true })
+      expect(get).toHaveBeenCalledOnce()
+    },
+  )
 
   it.each([301, 302, 303, 307, 308])('refuses a %i from https to http', async (status) => {
     const get = redirecting('http://cdn.test/1', status)
-    await expect(download(get, 'https://cdn.test/0', policy())).rejects.toMatchObject({ code: 'refused_redirect' })
+    await expect(download(get, 'https://cdn.test/0', policy())).rejects.toMatchObject({
+      code: 'refused_redirect',
+    })
     expect(get).toHaveBeenCalledOnce()
   })
 
@@ -50,7 +55,8 @@ describe('download, by redirect', () => {
     'goes nowhere for a %s header',
     async (name) => {
       const victim = await serve(hops([]), '127.0.0.2')
-      const value = name === 'Alt-Svc' ? `h2="127.0.0.2:${victim.port}"; ma=86400` : `${victim.origin}/`
+      const value =
+        name === 'Alt-Svc' ? `h2="127.0.0.2:${victim.port}"; ma=86400` : `${victim.origin}/`
       const server = await serve((_, response) => response.setHeader(name, value).end(picture))
       const get = loopbackGet([server.origin])
       for (let i = 0; i < 2; i++) await download(get, server.origin, policy([server.origin]))
@@ -65,7 +71,9 @@ describe('download, by redirect', () => {
       (request, response) => {
         headers.push(request.headers)
         response.setHeader('set-cookie', 'session=1; Path=/').setHeader('www-authenticate', 'Basic')
-        response.writeHead(location === undefined ? 200 : 302, location === undefined ? {} : { location }).end(picture)
+        response
+          .writeHead(location === undefined ? 200 : 302, location === undefined ? {} : { location })
+          .end(picture)
       }
     const last = await serve(record(undefined), '127.0.0.3')
     const middle = await serve(record(`${last.origin}/?a=b`), '127.0.0.2')
@@ -101,7 +109,9 @@ describe('download, by redirect', () => {
     const other = await serve(hops([]), '127.0.0.2')
     const { origin } = await serve(hops([other.origin]))
     const limited = { ...policy([origin, other.origin]), imageHosts: ['127.0.0.1'] }
-    await expect(download(loopbackGet([origin, other.origin]), origin, limited)).rejects.toMatchObject({
+    await expect(
+      download(loopbackGet([origin, other.origin]), origin, limited),
+    ).rejects.toMatchObject({
       code: 'refused_redirect',
     })
     expect(other.connections()).toBe(0)
@@ -117,7 +127,8 @@ describe('download, by redirect', () => {
 })
 
 /** A Get for hosts that cannot be asked for on loopback. */
-const redirecting = (location: string, status = 302) => answering({ status, headers: { location }, chunks: [] })
+const redirecting = (location: string, status = 302) =>
+  answering({ status, headers: { location }, chunks: [] })
 
 /** Redirects from each request to the next location; then the picture. */
 function hops(locations: (string | undefined)[]): RequestListener {

@@ -2,9 +2,9 @@ import { inspect } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
 import { ImageFailure } from '../../src/errors.ts'
 import { download } from '../../src/net/download.ts'
-import type { Get } from '../../src/ports.ts'
-import { answering, picture, policy } from './downloading.ts'
-import { HOSTILE_URLS, type Hostile } from './hostile-urls.ts'
+import type { Get } from '../../src/deps.ts'
+import { answering, picture, policy } from '../support/net/downloading.ts'
+import { HOSTILE_URLS, type Hostile } from '../support/net/hostile-urls.ts'
 
 describe('download, by URL', () => {
   it.each<Hostile>([
@@ -25,10 +25,16 @@ describe('download, by URL', () => {
     ['https://afterimage.test:9443', 'https://afterimage.test:9443/1.png'],
     ['http://127.0.0.1:8787', 'http://127.0.0.1:8787/callbacks/1'],
     ['http://127.0.0.1:8787', 'http://0x7f.1:8787/'],
-  ])('refuses our own address %s although it is an allowed origin, written %s', async (ownOrigin, url) => {
-    const own = { ...policy([ownOrigin]), ownOrigin }
-    await expect(download(vi.fn<Get>(), url, own)).rejects.toMatchObject({ code: 'refused_url', final: true })
-  })
+  ])(
+    'refuses our own address %s although it is an allowed origin, written %s',
+    async (ownOrigin, url) => {
+      const own = { ...policy([ownOrigin]), ownOrigin }
+      await expect(download(vi.fn<Get>(), url, own)).rejects.toMatchObject({
+        code: 'refused_url',
+        final: true,
+      })
+    },
+  )
 
   it.each([
     ['an ordinary URL', 'https://cdn.test/1.png'],
@@ -44,7 +50,10 @@ describe('download, by URL', () => {
     ['a host below our own', 'https://images.afterimage.test/1.png'],
     ['a label of 63 characters', `https://${'a'.repeat(63)}.test/`],
     ['a host of 252 characters', `https://${'a.'.repeat(124)}test/`],
-    ['a URL of 4096 characters', `https://cdn.test/${'a'.repeat(4096 - 'https://cdn.test/'.length)}`],
+    [
+      'a URL of 4096 characters',
+      `https://cdn.test/${'a'.repeat(4096 - 'https://cdn.test/'.length)}`,
+    ],
   ])('asks for %s', async (_, url) => {
     const get = answering({ status: 200, chunks: [picture] })
     await download(get, url, policy())
@@ -68,7 +77,10 @@ describe('download, by URL', () => {
     ['the punycode itself', 'https://XN--bcher-kva.test/1'],
   ])('lets the image hosts admit %s: %s', async (_, url) => {
     const get = answering({ status: 200, chunks: [picture] })
-    await download(get, url, { ...policy(), imageHosts: ['R2.dev.', '.cdn.test', 'xn--bcher-kva.test'] })
+    await download(get, url, {
+      ...policy(),
+      imageHosts: ['R2.dev.', '.cdn.test', 'xn--bcher-kva.test'],
+    })
     expect(get).toHaveBeenCalledOnce()
   })
 
@@ -90,7 +102,10 @@ describe('download, by URL', () => {
     ['an allowed private origin', 'http://127.0.0.1:9101/1'],
   ])('refuses %s where only image hosts are admitted: %s', async (_, url) => {
     const limited = { ...policy(['http://127.0.0.1:9101']), imageHosts: ['r2.dev'] }
-    await expect(download(vi.fn<Get>(), url, limited)).rejects.toMatchObject({ code: 'refused_url', final: true })
+    await expect(download(vi.fn<Get>(), url, limited)).rejects.toMatchObject({
+      code: 'refused_url',
+      final: true,
+    })
   })
 
   it.each([

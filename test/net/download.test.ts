@@ -1,8 +1,8 @@
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { download } from '../../src/net/download.ts'
-import { answering, fetched, loopbackGet, picture, policy } from './downloading.ts'
-import { serve, serveRaw, serveTrickle } from './loopback.ts'
+import { answering, fetched, loopbackGet, picture, policy } from '../support/net/downloading.ts'
+import { serve, serveRaw, serveTrickle } from '../support/net/loopback.ts'
 
 describe('download', () => {
   it('brings the bytes as they were sent', async () => {
@@ -42,7 +42,9 @@ describe('download, by answer', () => {
     [300, 'unreachable'],
     [304, 'unreachable'],
   ])('calls a %i %s, to be tried again', async (status, code) => {
-    const { origin } = await serve((_, response) => response.writeHead(status, { location: '/1' }).end())
+    const { origin } = await serve((_, response) =>
+      response.writeHead(status, { location: '/1' }).end(),
+    )
     await expect(fetched(origin)).rejects.toMatchObject({ code, final: false })
   })
 
@@ -51,12 +53,19 @@ describe('download, by answer', () => {
     ['a terabyte', '1000000000000'],
     ['with leading zeros', '000000000000101'],
     ['in white space', ' 101 '],
-  ])('refuses a declared length over the limit for good, and reads nothing: %s', async (_, length) => {
-    const get = answering({ status: 200, headers: { 'content-length': length }, chunks: [picture] })
-    const failure = download(get, 'https://cdn.test/', { ...policy(), maxBytes: 100 })
-    await expect(failure).rejects.toMatchObject({ code: 'too_large', final: true })
-    expect([get.read(), get.discarded()]).toEqual([0, true])
-  })
+  ])(
+    'refuses a declared length over the limit for good, and reads nothing: %s',
+    async (_, length) => {
+      const get = answering({
+        status: 200,
+        headers: { 'content-length': length },
+        chunks: [picture],
+      })
+      const failure = download(get, 'https://cdn.test/', { ...policy(), maxBytes: 100 })
+      await expect(failure).rejects.toMatchObject({ code: 'too_large', final: true })
+      expect([get.read(), get.discarded()]).toEqual([0, true])
+    },
+  )
 
   it('drops the connection of an undeclared body once it passes the limit', async () => {
     let closed: Promise<void> | undefined
@@ -68,14 +77,19 @@ describe('download, by answer', () => {
       response.on('drain', more)
       more()
     })
-    await expect(fetched(origin, { maxBytes: 5000 })).rejects.toMatchObject({ code: 'too_large', final: false })
+    await expect(fetched(origin, { maxBytes: 5000 })).rejects.toMatchObject({
+      code: 'too_large',
+      final: false,
+    })
     await closed
   })
 
   it('takes a body of exactly the limit', async () => {
     for (const headers of [{}, { 'content-length': picture.length }]) {
       const { origin } = await serve((_, response) => response.writeHead(200, headers).end(picture))
-      expect((await fetched(origin, { maxBytes: picture.length })).bytes).toHaveLength(picture.length)
+      expect((await fetched(origin, { maxBytes: picture.length })).bytes).toHaveLength(
+        picture.length,
+      )
     }
   })
 
@@ -92,7 +106,9 @@ describe('download, by answer', () => {
     'nonsense',
   ])('never inflates a body that is %s-encoded', async (encoding) => {
     const bomb = gzipSync(Buffer.alloc(1_000_000))
-    const { origin } = await serve((_, response) => response.writeHead(200, { 'content-encoding': encoding }).end(bomb))
+    const { origin } = await serve((_, response) =>
+      response.writeHead(200, { 'content-encoding': encoding }).end(bomb),
+    )
     await expect(fetched(origin)).rejects.toMatchObject({ code: 'not_an_image', final: false })
   })
 
@@ -118,15 +134,21 @@ describe('download, by answer', () => {
     expect((await fetched(origin)).bytes).toHaveLength(picture.length)
   })
 
-  it.each([{ 'content-length': '0' }, {}])('calls an empty body no image, with the headers %j', async (headers) => {
-    const { origin } = await serve((_, response) => response.writeHead(200, headers).end())
-    await expect(fetched(origin)).rejects.toMatchObject({ code: 'not_an_image', final: false })
-  })
+  it.each([{ 'content-length': '0' }, {}])(
+    'calls an empty body no image, with the headers %j',
+    async (headers) => {
+      const { origin } = await serve((_, response) => response.writeHead(200, headers).end())
+      await expect(fetched(origin)).rejects.toMatchObject({ code: 'not_an_image', final: false })
+    },
+  )
 })
 
 describe('download, cut off', () => {
   it.each([
-    ['ignores a body that lied about its length', `Content-Length: 1000\r\n\r\n${picture.toString()}`],
+    [
+      'ignores a body that lied about its length',
+      `Content-Length: 1000\r\n\r\n${picture.toString()}`,
+    ],
     [
       'keeps what came of a chunked body',
       `Transfer-Encoding: chunked\r\n\r\n23\r\n${picture.toString()}\r\n23\r\nas ma`,
@@ -134,7 +156,10 @@ describe('download, cut off', () => {
   ])('%s, and says that it is short', async (_, rest) => {
     const { origin } = await serveRaw(`HTTP/1.1 200 OK\r\n${rest}`)
     const { bytes, short } = await fetched(origin)
-    expect([Buffer.from(bytes.subarray(0, picture.length)).equals(picture), short]).toEqual([true, true])
+    expect([Buffer.from(bytes.subarray(0, picture.length)).equals(picture), short]).toEqual([
+      true,
+      true,
+    ])
   })
 
   it('keeps every byte of a large body that breaks off', async () => {
@@ -147,7 +172,9 @@ describe('download, cut off', () => {
   })
 
   it('stops where the declared length ends, whatever follows', async () => {
-    const { origin } = await serveRaw('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npictHTTP/1.1 200 OK\r\n\r\nsmuggled')
+    const { origin } = await serveRaw(
+      'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npictHTTP/1.1 200 OK\r\n\r\nsmuggled',
+    )
     const { bytes, short } = await fetched(origin)
     expect([Buffer.from(bytes).toString(), short]).toEqual(['pict', false])
   })
@@ -163,7 +190,10 @@ describe('download, cut off', () => {
       else setTimeout(() => response.writeHead(302, { location: '/slow' }).end(), 60)
     })
     const startedAt = performance.now()
-    await expect(fetched(origin, { timeoutMs: 150 })).rejects.toMatchObject({ code: 'timeout', final: false })
+    await expect(fetched(origin, { timeoutMs: 150 })).rejects.toMatchObject({
+      code: 'timeout',
+      final: false,
+    })
     expect(performance.now() - startedAt).toBeLessThan(1000)
   })
 
@@ -175,11 +205,18 @@ describe('download, cut off', () => {
     ['one byte of an undeclared body at a time', 'HTTP/1.1 200 OK\r\n\r\n', 'a'],
     ['one chunk at a time', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '1\r\na\r\n'],
     ['an endless chunk extension', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;', 'a'],
-    ['an endless trailer', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: ', 'a'],
+    [
+      'an endless trailer',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: ',
+      'a',
+    ],
     ['an endless row of line ends before the answer', '', '\r\n'],
   ])('does not let %s outlast the time limit', async (_, begin, again) => {
     const server = await serveTrickle(begin, again)
-    await expect(fetched(server.origin, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'timeout', final: false })
+    await expect(fetched(server.origin, { timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'timeout',
+      final: false,
+    })
     await server.closed()
   })
 
@@ -188,7 +225,9 @@ describe('download, cut off', () => {
     ['a trailer', '1\r\na\r\n0\r\nX-A: ', undefined],
   ])('gives up on %s of megabytes', async (_, begin, code) => {
     const flood = 'a'.repeat(50_000_000)
-    const { origin } = await serveRaw(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${begin}${flood}`)
+    const { origin } = await serveRaw(
+      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${begin}${flood}`,
+    )
     const outcome = await fetched(origin).then(
       ({ short }) => ({ short }),
       (error: unknown) => error,

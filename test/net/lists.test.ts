@@ -1,14 +1,29 @@
 import { expect, it } from 'vitest'
-import { archiveDue } from '../../src/archive.ts'
-import { offered } from '../archiving.ts'
-import { happened, LINK, MIRROR, png, shown, success, submitted, world, type World } from '../world.ts'
+import { archiveDue } from '../../src/work/archive.ts'
+import { offered } from '../support/archiving.ts'
+import {
+  happened,
+  LINK,
+  MIRROR,
+  png,
+  shown,
+  success,
+  submitted,
+  world,
+  type World,
+} from '../support/world.ts'
 
 const link = (n: number) => `https://pub-1.r2.dev/generations/${n}.png`
 const many = (count: number) => Array.from({ length: count }, (_, n) => link(n))
 
 it.each([
   ['10,000 links', many(10_000), 64, 9936],
-  ['10,000 links by index', Object.fromEntries(many(10_000).map((url, n) => [String(n), url])), 64, 9936],
+  [
+    '10,000 links by index',
+    Object.fromEntries(many(10_000).map((url, n) => [String(n), url])),
+    64,
+    9936,
+  ],
   ['10,000 times one link', Array<string>(10_000).fill(LINK), 64, 9936],
   ['65 links', many(65), 64, 1],
   ['64 links', many(64), 64, 0],
@@ -20,7 +35,9 @@ it.each([
   const id = await offered(here, { output })
 
   expect((await shown(here, id)).images).toHaveLength(kept)
-  expect(warnings(here)).toEqual(cutOff === 0 ? [] : [{ generation: id, by: 'callback', cut_off: cutOff }])
+  expect(warnings(here)).toEqual(
+    cutOff === 0 ? [] : [{ generation: id, by: 'callback', cut_off: cutOff }],
+  )
   expect((await here.call('/livez')).status).toBe(200)
 })
 
@@ -34,7 +51,8 @@ it('says so of a reply and of a fetch too, and of both lists together', async ()
 it('takes a list of 10,000 links forty times, and has room for the next callback', async () => {
   const here = world()
   const startedAt = performance.now()
-  for (let i = 0; i < 40; i++) await offered(here, { output: many(10_000).map((url) => `${url}?${i}`) })
+  for (let i = 0; i < 40; i++)
+    await offered(here, { output: many(10_000).map((url) => `${url}?${i}`) })
   const id = await offered(here, { output: [LINK] })
   expect((await shown(here, id)).images).toHaveLength(1)
   // Some 2 s on an idle machine; what grows with the square of the list would take minutes.
@@ -89,4 +107,6 @@ it.each([
 })
 
 const warnings = ({ logged }: World) =>
-  logged.filter(({ level, message }) => level === 'warn' && /links/u.test(message)).map(({ fields }) => fields)
+  logged
+    .filter(({ level, message }) => level === 'warn' && /links/u.test(message))
+    .map(({ fields }) => fields)

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest'
 import type { ImageFailure } from '../../src/errors.ts'
 import { isPublicUnicast } from '../../src/net/address.ts'
 import { judgePeer } from '../../src/net/judged-connect.node.ts'
-import { get, hello, never, REFUSED, text } from './getting.ts'
-import { serve } from './loopback.ts'
+import { get, hello, never, REFUSED, text } from '../support/net/getting.ts'
+import { serve } from '../support/net/loopback.ts'
 
 describe('publicGet, by address', () => {
   it('reaches a private origin that is allowed', async () => {
@@ -24,7 +24,9 @@ describe('publicGet, by address', () => {
 
   it('never connects to another port of the allowed host', async () => {
     const [allowed, victim] = [await serve(hello), await serve(hello)]
-    await expect(get({ allow: [allowed.origin] })(new URL(victim.origin), never)).rejects.toMatchObject(REFUSED)
+    await expect(
+      get({ allow: [allowed.origin] })(new URL(victim.origin), never),
+    ).rejects.toMatchObject(REFUSED)
     expect(victim.connections()).toBe(0)
   })
 
@@ -56,7 +58,9 @@ describe('publicGet, by address', () => {
     '[64:ff9b::7f00:1]',
   ])('sees through %s, another spelling of loopback', async (host) => {
     const victim = await serve(hello)
-    await expect(get()(new URL(`http://${host}:${victim.port}/`), never)).rejects.toMatchObject(REFUSED)
+    await expect(get()(new URL(`http://${host}:${victim.port}/`), never)).rejects.toMatchObject(
+      REFUSED,
+    )
     expect(victim.connections()).toBe(0)
   })
 

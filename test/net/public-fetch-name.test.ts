@@ -1,10 +1,10 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { addressesOfSystem } from '../../src/net/judged-connect.node.ts'
 import { publicGet } from '../../src/net/public-fetch.node.ts'
-import { certificateFor } from './certificate.ts'
-import { get, hello, never, REFUSED, text } from './getting.ts'
-import { serve, serveTls, serveTls2 } from './loopback.ts'
-import { publicWorld } from './public-world.ts'
+import { certificateFor } from '../support/net/certificate.ts'
+import { get, hello, never, REFUSED, text } from '../support/net/getting.ts'
+import { serve, serveTls, serveTls2 } from '../support/net/loopback.ts'
+import { publicWorld } from '../support/net/public-world.ts'
 
 describe('publicGet, by name', () => {
   it.each([
@@ -39,7 +39,9 @@ describe('publicGet, by name', () => {
     const victim = await serve(hello)
     const systemGet = publicGet({ allowedPrivateOrigins: new Set() })
     onTestFinished(() => systemGet.close())
-    await expect(systemGet(new URL(`http://localhost:${victim.port}/`), never)).rejects.toMatchObject(REFUSED)
+    await expect(
+      systemGet(new URL(`http://localhost:${victim.port}/`), never),
+    ).rejects.toMatchObject(REFUSED)
     expect(victim.connections()).toBe(0)
   })
 
@@ -70,7 +72,9 @@ describe('publicGet, by name', () => {
   })
 
   it('judges a name again at its second connection, when it has been rebound to loopback', async () => {
-    const server = await serve((_, response) => response.setHeader('connection', 'close').end('hello'))
+    const server = await serve((_, response) =>
+      response.setHeader('connection', 'close').end('hello'),
+    )
     const dialled = publicWorld({ '93.184.216.34': server.port, '127.0.0.1': server.port })
     const answers = [['93.184.216.34'], ['127.0.0.1']]
     const reach = get({ resolve: () => Promise.resolve(answers.shift() ?? []) })
@@ -88,31 +92,45 @@ describe('publicGet, by name', () => {
     const server = await serve(hello)
     publicWorld({ '93.184.216.34': server.port })
     const answers = [['93.184.216.34'], ['127.0.0.1']]
-    const reach = get({ resolve: () => Promise.resolve(answers.shift() ?? []), connectionsPerOrigin: 1 })
-    for (let i = 0; i < 2; i++) expect(await text(await reach(new URL('http://pictures.test/'), never))).toBe('hello')
+    const reach = get({
+      resolve: () => Promise.resolve(answers.shift() ?? []),
+      connectionsPerOrigin: 1,
+    })
+    for (let i = 0; i < 2; i++)
+      expect(await text(await reach(new URL('http://pictures.test/'), never))).toBe('hello')
     expect([answers.length, server.connections()]).toEqual([1, 1])
   })
 
   it('does not lend the connection of an allowed origin to another name of the same address', async () => {
     const server = await serve(hello)
-    const [allowed, other] = [`http://pictures.test:${server.port}/`, `http://other.test:${server.port}/`]
+    const [allowed, other] = [
+      `http://pictures.test:${server.port}/`,
+      `http://other.test:${server.port}/`,
+    ]
     const reach = get({ allow: [new URL(allowed).origin], addresses: ['127.0.0.1'] })
     expect(await text(await reach(new URL(allowed), never))).toBe('hello')
     await expect(reach(new URL(other), never)).rejects.toMatchObject(REFUSED)
     expect(server.connections()).toBe(1)
   })
 
-  it.each(['http', 'https'])('gives up on a resolver that never answers, over %s', async (scheme) => {
-    const reach = get({ resolve: () => new Promise(() => undefined), connectTimeoutMs: 50 })
-    const failure = reach(new URL(`${scheme}://pictures.test/`), never)
-    await expect(failure).rejects.toMatchObject({ code: 'timeout', final: false })
-  })
+  it.each(['http', 'https'])(
+    'gives up on a resolver that never answers, over %s',
+    async (scheme) => {
+      const reach = get({ resolve: () => new Promise(() => undefined), connectTimeoutMs: 50 })
+      const failure = reach(new URL(`${scheme}://pictures.test/`), never)
+      await expect(failure).rejects.toMatchObject({ code: 'timeout', final: false })
+    },
+  )
 
   it('leaves as soon as it is told to, also while a name is being resolved', async () => {
     const reach = get({ resolve: () => new Promise(() => undefined) })
     const signal = AbortSignal.timeout(50)
-    await expect(reach(new URL('http://pictures.test/'), signal)).rejects.toMatchObject({ code: 'timeout' })
-    await expect(reach(new URL('http://pictures.test/'), AbortSignal.abort())).rejects.toMatchObject({
+    await expect(reach(new URL('http://pictures.test/'), signal)).rejects.toMatchObject({
+      code: 'timeout',
+    })
+    await expect(
+      reach(new URL('http://pictures.test/'), AbortSignal.abort()),
+    ).rejects.toMatchObject({
       code: 'timeout',
     })
   })
@@ -132,7 +150,9 @@ describe('publicGet, at the addresses of this machine', () => {
   })
 
   it('asks for them anew: an address that was given to it later is refused from then on', async () => {
-    const server = await serve((_, response) => response.setHeader('connection', 'close').end('hello'))
+    const server = await serve((_, response) =>
+      response.setHeader('connection', 'close').end('hello'),
+    )
     publicWorld({ '93.184.216.34': server.port })
     const own = ['127.0.0.1']
     const reach = get({ ownAddresses: () => own })
@@ -163,10 +183,9 @@ describe('publicGet over TLS', () => {
   it('holds the certificate against the name, although it connects to an address', async () => {
     const { cert, key } = certificateFor('pictures.test')
     const server = await serveTls({ cert, key }, hello)
-    const [right, wrong] = ['pictures', 'other'].map((name) => new URL(`https://${name}.test:${server.port}/`)) as [
-      URL,
-      URL,
-    ]
+    const [right, wrong] = ['pictures', 'other'].map(
+      (name) => new URL(`https://${name}.test:${server.port}/`),
+    ) as [URL, URL]
     const reach = get({ allow: [right.origin, wrong.origin], addresses: ['127.0.0.1'], ca: cert })
     expect(await text(await reach(right, never))).toBe('hello')
     await expect(reach(wrong, never)).rejects.toMatchObject({ code: 'unreachable' })

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { describe, expect, it, vi } from 'vitest'
 import { publicFetch } from '../../src/net/public-fetch.worker.ts'
-import { never, REFUSED, text } from './getting.ts'
-import { serve } from './loopback.ts'
+import { never, REFUSED, text } from '../support/net/getting.ts'
+import { serve } from '../support/net/loopback.ts'
 
 const get = (...allow: string[]) =>
   publicFetch({ allowedPrivateOrigins: new Set(allow), fetch: (url, init) => fetch(url, init) })
@@ -35,18 +35,20 @@ describe('publicFetch', () => {
     expect(fetched).not.toHaveBeenCalled()
   })
 
-  it.each(['https://8.8.8.8/', 'https://[2606:4700::1111]/', 'https://localhost.example.com/', 'https://r2.dev/'])(
-    'asks %s once, as it is, without a cache and following no redirect',
-    async (url) => {
-      const fetched = vi.fn(() => Promise.resolve(new Response('hello')))
-      const reach = publicFetch({ allowedPrivateOrigins: new Set(), fetch: fetched })
-      expect(await text(await reach(new URL(url), never))).toBe('hello')
-      expect(fetched).toHaveBeenCalledExactlyOnceWith(
-        new URL(url),
-        expect.objectContaining({ redirect: 'manual', cache: 'no-store' }),
-      )
-    },
-  )
+  it.each([
+    'https://8.8.8.8/',
+    'https://[2606:4700::1111]/',
+    'https://localhost.example.com/',
+    'https://r2.dev/',
+  ])('asks %s once, as it is, without a cache and following no redirect', async (url) => {
+    const fetched = vi.fn(() => Promise.resolve(new Response('hello')))
+    const reach = publicFetch({ allowedPrivateOrigins: new Set(), fetch: fetched })
+    expect(await text(await reach(new URL(url), never))).toBe('hello')
+    expect(fetched).toHaveBeenCalledExactlyOnceWith(
+      new URL(url),
+      expect.objectContaining({ redirect: 'manual', cache: 'no-store' }),
+    )
+  })
 
   it('sends nothing that identifies us', async () => {
     let headers: IncomingHttpHeaders = {}
@@ -56,11 +58,15 @@ describe('publicFetch', () => {
     })
     await text(await get(origin)(new URL(origin), never))
     expect(headers).toMatchObject({ 'user-agent': 'afterimage', 'accept-encoding': 'identity' })
-    expect(Object.keys(headers)).not.toEqual(expect.arrayContaining(['authorization', 'cookie', 'referer']))
+    expect(Object.keys(headers)).not.toEqual(
+      expect.arrayContaining(['authorization', 'cookie', 'referer']),
+    )
   })
 
   it('hands on a redirect as it came', async () => {
-    const { origin } = await serve((_, response) => response.writeHead(302, { location: '/elsewhere' }).end())
+    const { origin } = await serve((_, response) =>
+      response.writeHead(302, { location: '/elsewhere' }).end(),
+    )
     const response = await get(origin)(new URL(origin), never)
     expect([response.status, response.header('location')]).toEqual([302, '/elsewhere'])
   })
@@ -79,7 +85,9 @@ describe('publicFetch', () => {
     const body = text(response)
     limit.abort()
     await expect(body).rejects.toMatchObject({ code: 'timeout' })
-    await expect(get(origin)(new URL(origin), limit.signal)).rejects.toMatchObject({ code: 'timeout' })
+    await expect(get(origin)(new URL(origin), limit.signal)).rejects.toMatchObject({
+      code: 'timeout',
+    })
   })
 
   it('calls a host that nobody listens at unreachable', async () => {

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { bytes, get, never, text } from './getting.ts'
-import { serve, serveRaw } from './loopback.ts'
+import { bytes, get, never, text } from '../support/net/getting.ts'
+import { serve, serveRaw } from '../support/net/loopback.ts'
 
 describe('publicGet, the exchange', () => {
   it('sends nothing that identifies us', async () => {
@@ -32,7 +32,9 @@ describe('publicGet, the exchange', () => {
   })
 
   it('gives the first of repeated headers', async () => {
-    const { origin } = await serveRaw('HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n')
+    const { origin } = await serveRaw(
+      'HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n',
+    )
     const response = await get({ allow: [origin] })(new URL(origin), never)
     expect([response.header('x-a'), response.header('x-b')]).toEqual(['1', undefined])
   })
@@ -40,7 +42,9 @@ describe('publicGet, the exchange', () => {
   it('keeps no idle connection for as long as the host would like', async () => {
     const answer = 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=600\r\nContent-Length: 5\r\n\r\nhello'
     const server = await serveRaw(answer, { close: false })
-    await text(await get({ allow: [server.origin], idleTimeoutMs: 100 })(new URL(server.origin), never))
+    await text(
+      await get({ allow: [server.origin], idleTimeoutMs: 100 })(new URL(server.origin), never),
+    )
     await server.closed()
   })
 
@@ -63,11 +67,20 @@ describe('publicGet, the exchange', () => {
     ['ten thousand headers', `HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(10_000)}\r\n`],
     ['a header without an end', `HTTP/1.1 200 OK\r\n${'a'.repeat(20_000)}`],
     ['a status line without an end', `HTTP/1.1 200 ${'a'.repeat(1_000_000)}`],
-    ['a switch of protocols', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n'],
-    ['a hundred thousand early hints', 'HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n'.repeat(100_000)],
+    [
+      'a switch of protocols',
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n',
+    ],
+    [
+      'a hundred thousand early hints',
+      'HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n'.repeat(100_000),
+    ],
     ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nhello'],
     ['a length below zero', 'HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello'],
-    ['a length beyond all numbers', `HTTP/1.1 200 OK\r\nContent-Length: ${'9'.repeat(40)}\r\n\r\nhello`],
+    [
+      'a length beyond all numbers',
+      `HTTP/1.1 200 OK\r\nContent-Length: ${'9'.repeat(40)}\r\n\r\nhello`,
+    ],
     [
       'a length beside chunks',
       'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
@@ -89,7 +102,9 @@ describe('publicGet, the exchange', () => {
   })
 
   it('ends a body at once when its signal aborts', async () => {
-    const { origin } = await serveRaw('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell', { close: false })
+    const { origin } = await serveRaw('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell', {
+      close: false,
+    })
     const reading = get({ allow: [origin] })(new URL(origin), AbortSignal.timeout(50)).then(bytes)
     await expect(reading).rejects.toMatchObject({ code: 'timeout' })
   })

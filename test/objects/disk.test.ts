@@ -14,13 +14,13 @@ import { basename, dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { diskStore } from '../../src/objects/disk.ts'
-import type { ObjectStore } from '../../src/ports.ts'
+import { diskStore } from '../../src/objects/disk.node.ts'
+import type { ObjectStore } from '../../src/deps.ts'
 import { bytes, put, read, sha256 } from '../conformance/object-store.ts'
-import { spawnTypeScript } from '../typescript-child.ts'
+import { spawnTypeScript } from '../support/typescript-child.ts'
 
 const LENGTH = 6 * 1024 * 1024
-const KEEP_WRITING = new URL('keep-writing.ts', import.meta.url)
+const KEEP_WRITING = new URL('../support/objects/keep-writing.ts', import.meta.url)
 
 describe('a folder of objects', () => {
   let parent: string
@@ -58,9 +58,12 @@ describe('a folder of objects', () => {
     expect(readdirSync(join(parent, 'data'))).toEqual(['objects'])
   })
 
-  it.each(['../', '/', '/etc/', 'a/../../', '.tmp/', 'a//'])('refuses to list the prefix %j', async (prefix) => {
-    await expect(keysOf(store, prefix)).rejects.toThrow('not a key of this store')
-  })
+  it.each(['../', '/', '/etc/', 'a/../../', '.tmp/', 'a//'])(
+    'refuses to list the prefix %j',
+    async (prefix) => {
+      await expect(keysOf(store, prefix)).rejects.toThrow('not a key of this store')
+    },
+  )
 
   it('lists no file that is still being written', async () => {
     writeFileSync(join(folder, '.tmp', 'half-written'), 'half')
@@ -80,7 +83,10 @@ describe('a folder of objects', () => {
 
   it('removes what a killed process left behind, and nothing that is being written now', async () => {
     await put(store, 'kept.png', bytes('kept'))
-    const [stale, fresh] = ['stale', 'fresh'].map((name) => join(folder, '.tmp', name)) as [string, string]
+    const [stale, fresh] = ['stale', 'fresh'].map((name) => join(folder, '.tmp', name)) as [
+      string,
+      string,
+    ]
     for (const path of [stale, fresh]) writeFileSync(path, 'half')
     const twoHoursAgo = new Date(Date.now() - 2 * 60 * 60 * 1000)
     for (const path of [stale, join(folder, 'kept.png')]) utimesSync(path, twoHoursAgo, twoHoursAgo)
@@ -92,7 +98,9 @@ describe('a folder of objects', () => {
   it('leaves nothing behind of a put that failed', async () => {
     await put(store, 'a', bytes('an object, and so no folder'))
     await expect(put(store, 'a/b', bytes('below it'))).rejects.toThrow('EEXIST')
-    await expect(put(store, 'c', bytes('c'), { sha256: sha256(bytes('d')) })).rejects.toThrow('refused bytes')
+    await expect(put(store, 'c', bytes('c'), { sha256: sha256(bytes('d')) })).rejects.toThrow(
+      'refused bytes',
+    )
     expect(readdirSync(join(folder, '.tmp'))).toEqual([])
   })
 
@@ -113,7 +121,10 @@ describe('a folder of objects', () => {
   )
 })
 
-/** Kills it as soon as a file is seen half written. Resolves to what it had said was durable by then. */
+/**
+ * Kills it as soon as a file is seen half written. Resolves to what it had said was durable by
+ * then.
+ */
 async function killWhileWriting(folder: string) {
   const child = spawnTypeScript(KEEP_WRITING, [folder, String(LENGTH)])
   const said = text(child.stdout)
@@ -128,7 +139,8 @@ async function killWhileWriting(folder: string) {
 function seesHalfWritten(folder: string) {
   const entries = readdirSync(folder, { withFileTypes: true, recursive: true })
   return entries.some((entry) => {
-    const stats = entry.isFile() && statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })
+    const stats =
+      entry.isFile() && statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })
     return stats && Date.now() - stats.mtimeMs < 1000 && stats.size > 0 && stats.size < LENGTH
   })
 }

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { s3Store } from '../../src/objects/s3.ts'
+import { s3Store } from '../../src/objects/s3.node.ts'
 import { bytes, put, read } from '../conformance/object-store.ts'
-import { type Radosgw, radosgwInstalled, startRadosgw } from '../radosgw.ts'
+import { type Radosgw, radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 
 describe.skipIf(!radosgwInstalled('what S3 refuses'))('what S3 refuses', () => {
   let radosgw: Radosgw
@@ -21,7 +21,12 @@ describe.skipIf(!radosgwInstalled('what S3 refuses'))('what S3 refuses', () => {
   afterAll(() => radosgw.stop())
 
   function open(bucket = radosgw.bucket) {
-    const store = s3Store({ bucket, endpoint: radosgw.endpoint, region: 'us-east-1', forcePathStyle: true })
+    const store = s3Store({
+      bucket,
+      endpoint: radosgw.endpoint,
+      region: 'us-east-1',
+      forcePathStyle: true,
+    })
     stores.push(store)
     return store
   }
@@ -29,7 +34,9 @@ describe.skipIf(!radosgwInstalled('what S3 refuses'))('what S3 refuses', () => {
   it('throws on a wrong secret, at every door and without saying it', async () => {
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'a-wrong-secret')
     const store = open()
-    const writing = await put(store, 'a.png', bytes('a'), { ifAbsent: true }).catch((reason: unknown) => reason)
+    const writing = await put(store, 'a.png', bytes('a'), { ifAbsent: true }).catch(
+      (reason: unknown) => reason,
+    )
     const reading = await store.get('a.png').catch((reason: unknown) => reason)
     const deleting = await store.delete('a.png').catch((reason: unknown) => reason)
     for (const error of [writing, reading, deleting]) {

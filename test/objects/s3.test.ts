@@ -1,9 +1,9 @@
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { s3Store } from '../../src/objects/s3.ts'
+import { s3Store } from '../../src/objects/s3.node.ts'
 import { bytes, put, read, sha256 } from '../conformance/object-store.ts'
-import { spawnTypeScript } from '../typescript-child.ts'
-import { refuse, type Script, scriptedS3 } from './scripted-s3.ts'
+import { spawnTypeScript } from '../support/typescript-child.ts'
+import { refuse, type Script, scriptedS3 } from '../support/objects/scripted-s3.ts'
 
 describe('an S3 server that differs', () => {
   let cleanUp: (() => void)[] = []
@@ -19,9 +19,15 @@ describe('an S3 server that differs', () => {
 
   async function given(script: Script) {
     const server = await scriptedS3(script)
-    const store = s3Store({ bucket: 'images', endpoint: server.endpoint, region: 'us-east-1', forcePathStyle: true })
+    const store = s3Store({
+      bucket: 'images',
+      endpoint: server.endpoint,
+      region: 'us-east-1',
+      forcePathStyle: true,
+    })
     cleanUp.push(() => store.close(), server.stop)
-    const requests = () => server.seen.map(({ method, headers }) => method + (headers['if-none-match'] ?? ''))
+    const requests = () =>
+      server.seen.map(({ method, headers }) => method + (headers['if-none-match'] ?? ''))
     return { server, store, requests }
   }
 
@@ -48,8 +54,12 @@ describe('an S3 server that differs', () => {
   })
 
   it('gives up on a conflict that does not end', async () => {
-    const { store, requests } = await given((_, response) => refuse(response, 409, 'ConditionalRequestConflict'))
-    await expect(put(store, 'a.png', bytes('a'), { ifAbsent: true })).rejects.toThrow('ConditionalRequestConflict')
+    const { store, requests } = await given((_, response) =>
+      refuse(response, 409, 'ConditionalRequestConflict'),
+    )
+    await expect(put(store, 'a.png', bytes('a'), { ifAbsent: true })).rejects.toThrow(
+      'ConditionalRequestConflict',
+    )
     expect(requests()).toHaveLength(5)
   })
 
@@ -81,7 +91,10 @@ describe('an S3 server that differs', () => {
   it('signs with the hash that it was handed, and says type and length', async () => {
     const { store, server } = await given((_, response) => response.end())
     const handed = sha256(bytes('not these bytes'))
-    await put(store, 'a.webp', new Uint8Array(3_000_000), { sha256: handed, contentType: 'image/webp' })
+    await put(store, 'a.webp', new Uint8Array(3_000_000), {
+      sha256: handed,
+      contentType: 'image/webp',
+    })
     expect(server.seen[0]?.headers).toMatchObject({
       'x-amz-content-sha256': handed,
       'content-type': 'image/webp',
@@ -102,7 +115,11 @@ describe('an S3 server that differs', () => {
   it('keeps to its connections however many large bodies it is given', async () => {
     const { store, server } = await given((_, response) => setTimeout(() => response.end(), 20))
     const large = new Uint8Array(2_100_000)
-    await Promise.all(Array.from({ length: 100 }, () => put(store, 'a.png', large, { sha256: 'of no interest here' })))
+    await Promise.all(
+      Array.from({ length: 100 }, () =>
+        put(store, 'a.png', large, { sha256: 'of no interest here' }),
+      ),
+    )
     expect(server.seen).toHaveLength(100)
     expect(server.connections()).toBeLessThanOrEqual(64)
   })
@@ -129,10 +146,16 @@ describe('an S3 server that differs', () => {
   })
 
   it('prints nothing, and leaves the environment as it was', async () => {
-    const { server } = await given((_, response) => response.writeHead(200, { 'content-length': 7 }).end())
+    const { server } = await given((_, response) =>
+      response.writeHead(200, { 'content-length': 7 }).end(),
+    )
     const env = { ...process.env }
     delete env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
-    const child = spawnTypeScript(new URL('use-s3.ts', import.meta.url), [server.endpoint], env)
+    const child = spawnTypeScript(
+      new URL('../support/objects/use-s3.ts', import.meta.url),
+      [server.endpoint],
+      env,
+    )
     const [said, warned] = await Promise.all([text(child.stdout), text(child.stderr)])
     expect(JSON.parse(said)).toEqual({ found: { bytes: 7 }, switch: null })
     expect(warned).toBe('')

@@ -1,9 +1,13 @@
 import { expect, it } from 'vitest'
-import { callbacks, download, fetchResult, inpaint, start, webhook } from './client.ts'
+import { callbacks, download, fetchResult, inpaint, start, webhook } from '../support/simulator.ts'
 
 it('tells the webhook what a fetch tells, and the track_id', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const { id } = await inpaint(simulator, '[nsfw=flagged]', { webhook: hook.url, track_id: 'mine', samples: 2 })
+  const { id } = await inpaint(simulator, '[nsfw=flagged]', {
+    webhook: hook.url,
+    track_id: 'mine',
+    samples: 2,
+  })
   const sent = await callbacks(simulator, 1)
   expect(hook.received).toEqual([{ ...(await fetchResult(simulator, id)), track_id: 'mine' }])
   expect(hook.received).toMatchObject([
@@ -55,7 +59,10 @@ it('sent: one comes after an immediate success too', async () => {
 
 it('failed: the callback contradicts what a fetch says', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const { id } = await inpaint(simulator, '[callback=failed]', { webhook: hook.url, track_id: 'mine' })
+  const { id } = await inpaint(simulator, '[callback=failed]', {
+    webhook: hook.url,
+    track_id: 'mine',
+  })
   await callbacks(simulator, 1)
   expect(hook.received).toMatchObject([{ status: 'failed', id, track_id: 'mine' }])
   expect(await fetchResult(simulator, id)).toMatchObject({ status: 'success' })
@@ -63,15 +70,28 @@ it('failed: the callback contradicts what a fetch says', async () => {
 
 it('short: the callback leaves out mirrors and verdict, and a fetch has them', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const { id } = await inpaint(simulator, '[callback_body=short nsfw=flagged]', { webhook: hook.url, track_id: 'mine' })
+  const { id } = await inpaint(simulator, '[callback_body=short nsfw=flagged]', {
+    webhook: hook.url,
+    track_id: 'mine',
+  })
   await callbacks(simulator, 1)
-  expect(Object.keys(hook.received[0] ?? {})).toEqual(['status', 'id', 'output', 'generationTime', 'track_id', 'meta'])
+  expect(Object.keys(hook.received[0] ?? {})).toEqual([
+    'status',
+    'id',
+    'output',
+    'generationTime',
+    'track_id',
+    'meta',
+  ])
   expect(await fetchResult(simulator, id)).toHaveProperty('nsfw_content_detected', true)
 })
 
 it('bare: the callback does not say whose it is', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const { future_links } = await inpaint(simulator, '[callback_body=bare]', { webhook: hook.url, track_id: 'mine' })
+  const { future_links } = await inpaint(simulator, '[callback_body=bare]', {
+    webhook: hook.url,
+    track_id: 'mine',
+  })
   await callbacks(simulator, 1)
   expect(hook.received).toEqual([{ status: 'success', output: future_links }])
 })
@@ -81,15 +101,28 @@ it('says one thing after the other, in the order of callback_says', async () => 
   const words = '[callback_says=processing+result+failed+processing]'
   const { id } = await inpaint(simulator, words, { webhook: hook.url, track_id: 'mine' })
   const sent = await callbacks(simulator, 4)
-  expect(sent.map(({ status }) => status)).toEqual(['processing', 'success', 'failed', 'processing'])
-  expect(hook.received.map(({ status }) => status)).toEqual(['processing', 'success', 'failed', 'processing'])
+  expect(sent.map(({ status }) => status)).toEqual([
+    'processing',
+    'success',
+    'failed',
+    'processing',
+  ])
+  expect(hook.received.map(({ status }) => status)).toEqual([
+    'processing',
+    'success',
+    'failed',
+    'processing',
+  ])
   expect(hook.received).toMatchObject(Array.from({ length: 4 }, () => ({ id, track_id: 'mine' })))
   expect(await fetchResult(simulator, id)).toMatchObject({ status: 'success' })
 })
 
 it('other: a callback names other pictures than the one before, as alive as those', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const { future_links } = await inpaint(simulator, '[callback_says=result+other]', { webhook: hook.url, samples: 2 })
+  const { future_links } = await inpaint(simulator, '[callback_says=result+other]', {
+    webhook: hook.url,
+    samples: 2,
+  })
   await callbacks(simulator, 2)
   const [first = [], second = []] = hook.received.map(({ output }) => output)
   expect(first).toEqual(future_links)
@@ -101,9 +134,16 @@ it('other: a callback names other pictures than the one before, as alive as thos
 
 it('doubled: so is each of several callbacks, also where links are signed anew by every message', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  await inpaint(simulator, '[callback=doubled callback_says=failed+result signed=amz]', { webhook: hook.url })
+  await inpaint(simulator, '[callback=doubled callback_says=failed+result signed=amz]', {
+    webhook: hook.url,
+  })
   await callbacks(simulator, 4)
-  expect(hook.received.map(({ status }) => status)).toEqual(['failed', 'failed', 'success', 'success'])
+  expect(hook.received.map(({ status }) => status)).toEqual([
+    'failed',
+    'failed',
+    'success',
+    'success',
+  ])
   expect(hook.received[3]).toEqual(hook.received[2])
 })
 

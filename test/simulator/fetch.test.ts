@@ -1,22 +1,42 @@
 import { describe, expect, it } from 'vitest'
-import { ask, callbacks, fetchResult, finished, generate, inpaint, post, read, start, webhook } from './client.ts'
+import {
+  ask,
+  callbacks,
+  fetchResult,
+  finished,
+  generate,
+  inpaint,
+  post,
+  read,
+  start,
+  webhook,
+} from '../support/simulator.ts'
 
 describe('the fetch knob', () => {
   it.each([
     ['processing', 200, { status: 'processing', message: 'try again later.', output: '' }],
     ['messege', 200, { status: 'processing', messege: 'try again later.', output: '' }],
     ['failed', 200, { status: 'failed', id: '' }],
-    ['error error_code=402 error_words=messege', 402, { status: 'error', messege: expect.any(String) as string }],
+    [
+      'error error_code=402 error_words=messege',
+      402,
+      { status: 'error', messege: expect.any(String) as string },
+    ],
     ['429 retry_after=7', 429, { status: 'error', retry_after: 7 }],
-  ])('%s: is the first answer, under HTTP %i, and then comes the result', async (words, code, body) => {
-    const simulator = await start()
-    const id = await finished(simulator, `[fetch=${words}]`)
-    const first = await ask(simulator, id)
-    expect(first.status).toBe(code)
-    expect(await first.json()).toMatchObject(body)
-    expect(await fetchResult(simulator, id)).toMatchObject({ status: 'success', id })
-    expect(simulator.submissions()).toMatchObject([{ fetches: [{ code, status: body.status }, { status: 'success' }] }])
-  })
+  ])(
+    '%s: is the first answer, under HTTP %i, and then comes the result',
+    async (words, code, body) => {
+      const simulator = await start()
+      const id = await finished(simulator, `[fetch=${words}]`)
+      const first = await ask(simulator, id)
+      expect(first.status).toBe(code)
+      expect(await first.json()).toMatchObject(body)
+      expect(await fetchResult(simulator, id)).toMatchObject({ status: 'success', id })
+      expect(simulator.submissions()).toMatchObject([
+        { fetches: [{ code, status: body.status }, { status: 'success' }] },
+      ])
+    },
+  )
 
   it('page: answers HTML for as many asks as fetch_asks says', async () => {
     const simulator = await start()
@@ -44,7 +64,10 @@ describe('the fetch knob', () => {
 describe('what a fetch names', () => {
   it('other: other pictures than the callback, with their own mirrors, all alive', async () => {
     const [simulator, hook] = [await start(), await webhook()]
-    const body = await generate(simulator, '[fetch_outputs=other]', { webhook: hook.url, samples: 2 })
+    const body = await generate(simulator, '[fetch_outputs=other]', {
+      webhook: hook.url,
+      samples: 2,
+    })
     await callbacks(simulator, 1)
     const told = hook.received[0]?.output ?? []
     expect(body.output).toHaveLength(2)
@@ -52,7 +75,8 @@ describe('what a fetch names', () => {
     expect(body.proxy_links).toEqual(
       body.output.map((url) => url.replace(simulator.outputOrigin, simulator.proxyOrigin)),
     )
-    for (const url of [...told, ...body.output, ...body.proxy_links]) expect((await fetch(url)).status).toBe(200)
+    for (const url of [...told, ...body.output, ...body.proxy_links])
+      expect((await fetch(url)).status).toBe(200)
   })
 
   it('all: those of every callback', async () => {
@@ -79,7 +103,10 @@ describe('a fetch', () => {
     const { id, future_links } = await inpaint(simulator, null)
     await simulator.until(([only]) => only?.endedAt)
     const byBody = await read(
-      await post(`${simulator.apiUrl}/api/v6/images/fetch`, { key: 'a-key', request_id: String(id) }),
+      await post(`${simulator.apiUrl}/api/v6/images/fetch`, {
+        key: 'a-key',
+        request_id: String(id),
+      }),
     )
     expect(byBody).toMatchObject({ status: 'success', id, output: future_links })
     expect(await fetchResult(simulator, id)).toEqual(byBody)

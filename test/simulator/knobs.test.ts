@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { inpaint, start } from './client.ts'
+import { inpaint, start } from '../support/simulator.ts'
 
 describe('words in a prompt', () => {
   it('are refused where no knob has that name, and the names are told', async () => {
@@ -26,11 +26,16 @@ describe('words in a prompt', () => {
   })
 
   it('without an equals sign belong to the picture', async () => {
-    expect((await inpaint(await start(), 'a [quiet] harbour (at dawn:1.2)')).status).toBe('processing')
+    expect((await inpaint(await start(), 'a [quiet] harbour (at dawn:1.2)')).status).toBe(
+      'processing',
+    )
   })
 
   it('may be spread over the prompt and separated by commas', async () => {
-    const body = await inpaint(await start(), '[reply=success, nsfw=flagged] a harbour [format=webp]')
+    const body = await inpaint(
+      await start(),
+      '[reply=success, nsfw=flagged] a harbour [format=webp]',
+    )
     expect(body).toMatchObject({ status: 'success', nsfw_content_detected: true })
     expect(body.output[0]).toMatch(/\.webp$/)
   })

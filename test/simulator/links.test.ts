@@ -1,6 +1,15 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { callbacks, download, fetchResult, finished, generate, inpaint, start, webhook } from './client.ts'
+import {
+  callbacks,
+  download,
+  fetchResult,
+  finished,
+  generate,
+  inpaint,
+  start,
+  webhook,
+} from '../support/simulator.ts'
 
 async function codes(urls: string[]) {
   const answers = await Promise.all(urls.map((url) => fetch(url)))
@@ -25,7 +34,10 @@ it('has no picture before the job has ended, whatever is asked for', async () =>
 
 it('late: answers 404 for so many seconds after the end, then the picture', async () => {
   let now = 1_700_000_000_000
-  const { output, proxy_links } = await generate(await start({ now: () => now }), '[outputs=late late=5]')
+  const { output, proxy_links } = await generate(
+    await start({ now: () => now }),
+    '[outputs=late late=5]',
+  )
   now += 4999
   expect(await codes([...output, ...proxy_links])).toEqual([404, 200])
   now += 1
@@ -42,10 +54,13 @@ it.each([
 })
 
 describe('a link that is not ready', () => {
-  it.each(['404', '403'])('answers a page under HTTP %s where unready asks for it', async (code) => {
-    const { output } = await generate(await start(), `[outputs=dead unready=${code}]`)
-    expect(await codes(output)).toEqual([Number(code)])
-  })
+  it.each(['404', '403'])(
+    'answers a page under HTTP %s where unready asks for it',
+    async (code) => {
+      const { output } = await generate(await start(), `[outputs=dead unready=${code}]`)
+      expect(await codes(output)).toEqual([Number(code)])
+    },
+  )
 
   it('answers a page under HTTP 200, then the picture', async () => {
     const { clock, simulator } = await startAt(NOON)

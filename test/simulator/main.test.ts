@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { knobNames } from '../../src/simulator/knobs.ts'
 import { runSimulator } from '../../src/simulator/main.ts'
-import { post, read, request, start } from './client.ts'
+import { post, read, request, start } from '../support/simulator.ts'
 
 /** A terminal that keeps what is written, and a way to interrupt what runs on it. */
 function terminal() {
@@ -29,7 +29,8 @@ describe('afterimage simulator', () => {
   it('prints help that names every knob', async () => {
     const screen = terminal()
     expect(await runSimulator(['--help'], screen.terminal)).toBe(0)
-    for (const name of knobNames) expect(screen.written.out).toMatch(new RegExp(`^${name}[ =]`, 'm'))
+    for (const name of knobNames)
+      expect(screen.written.out).toMatch(new RegExp(`^${name}[ =]`, 'm'))
   })
 
   it.each([

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { download, generate, start } from './client.ts'
+import { download, generate, start } from '../support/simulator.ts'
 
 function sha256(bytes: Uint8Array) {
   return createHash('sha256').update(bytes).digest('hex')
@@ -12,17 +12,28 @@ it.each([
   ['jpeg', 'jpg'],
   ['webp', 'webp'],
 ])('paints %s of the size that was asked for', async (format, extension) => {
-  const { output } = await generate(await start(), `[format=${format}]`, { width: 640, height: 512 })
+  const { output } = await generate(await start(), `[format=${format}]`, {
+    width: 640,
+    height: 512,
+  })
   const response = await fetch(output[0] ?? '')
   expect(output[0]).toMatch(new RegExp(`\\.${extension}$`))
   expect(response.headers.get('content-type')).toBe(`image/${format}`)
-  expect(await sharp(await response.arrayBuffer()).metadata()).toMatchObject({ format, width: 640, height: 512 })
+  expect(await sharp(await response.arrayBuffer()).metadata()).toMatchObject({
+    format,
+    width: 640,
+    height: 512,
+  })
 })
 
 it('paints every position differently, and the same link always the same', async () => {
-  const { output, proxy_links } = await generate(await start(), 'a harbour', { samples: 4, seed: 7 })
+  const { output, proxy_links } = await generate(await start(), 'a harbour', {
+    samples: 4,
+    seed: 7,
+  })
   const again = await generate(await start(), 'a harbour', { samples: 4, seed: 7 })
-  const hashes = (urls: string[]) => Promise.all(urls.map(async (url) => sha256(await download(url))))
+  const hashes = (urls: string[]) =>
+    Promise.all(urls.map(async (url) => sha256(await download(url))))
   const painted = await hashes(output)
   expect(new Set(painted).size).toBe(4)
   expect(await hashes(output)).toEqual(painted)
@@ -34,7 +45,9 @@ it('hosts the mirror under the same path on another origin', async () => {
   const simulator = await start()
   const { output, proxy_links } = await generate(simulator, 'a harbour')
   expect(output[0]).toMatch(new RegExp(`^${simulator.outputOrigin}/generations/0-`))
-  expect(proxy_links).toEqual(output.map((url) => url.replace(simulator.outputOrigin, simulator.proxyOrigin)))
+  expect(proxy_links).toEqual(
+    output.map((url) => url.replace(simulator.outputOrigin, simulator.proxyOrigin)),
+  )
 })
 
 it('blurs a flagged picture, unless the safety checker is off', async () => {
@@ -58,13 +71,22 @@ it('black: shows nothing and says nothing of it', async () => {
 
 it('pixelated: shows squares of one colour', async () => {
   const { output } = await generate(await start(), '[picture=pixelated]')
-  const square = sharp(await download(output[0])).extract({ left: 32, top: 32, width: 32, height: 32 })
+  const square = sharp(await download(output[0])).extract({
+    left: 32,
+    top: 32,
+    width: 32,
+    height: 32,
+  })
   const { channels } = await sharp(await square.png().toBuffer()).stats()
   expect(channels.map(({ stdev }) => stdev)).toEqual([0, 0, 0])
 })
 
 it('different: the mirror shows other pictures than output', async () => {
-  const { output, proxy_links } = await generate(await start(), '[proxies=different]', { samples: 2 })
-  const hashes = await Promise.all([...output, ...proxy_links].map(async (url) => sha256(await download(url))))
+  const { output, proxy_links } = await generate(await start(), '[proxies=different]', {
+    samples: 2,
+  })
+  const hashes = await Promise.all(
+    [...output, ...proxy_links].map(async (url) => sha256(await download(url))),
+  )
   expect(new Set(hashes).size).toBe(4)
 })

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { callbacks, fetchResult, finished, generate, inpaint, start, webhook } from './client.ts'
+import {
+  callbacks,
+  fetchResult,
+  finished,
+  generate,
+  inpaint,
+  start,
+  webhook,
+} from '../support/simulator.ts'
 
 describe('the provider id', () => {
   it('text: is one in every message, and a fetch takes it', async () => {
@@ -30,11 +38,14 @@ describe('the provider id', () => {
     expect(hook.received[0]?.id).toBe(simulator.submissions()[0]?.providerId)
   })
 
-  it.each(['processing', 'success'])('absent: is not even a field of a reply of %s', async (reply) => {
-    const body = await inpaint(await start(), `[id=absent reply=${reply}]`)
-    expect(body.status).toBe(reply)
-    expect(body).not.toHaveProperty('id')
-  })
+  it.each(['processing', 'success'])(
+    'absent: is not even a field of a reply of %s',
+    async (reply) => {
+      const body = await inpaint(await start(), `[id=absent reply=${reply}]`)
+      expect(body.status).toBe(reply)
+      expect(body).not.toHaveProperty('id')
+    },
+  )
 })
 
 describe('output', () => {
@@ -78,14 +89,20 @@ describe('proxy_links', () => {
 
   it('text: are one plain link', async () => {
     const simulator = await start()
-    const { output, proxy_links } = await generate(simulator, '[proxies_shape=text]', { samples: 2 })
+    const { output, proxy_links } = await generate(simulator, '[proxies_shape=text]', {
+      samples: 2,
+    })
     expect(proxy_links).toBe(output[0]?.replace(simulator.outputOrigin, simulator.proxyOrigin))
   })
 
   it('indexed: are an object of links', async () => {
     const simulator = await start()
-    const { output, proxy_links } = await generate(simulator, '[proxies_shape=indexed]', { samples: 2 })
-    const [first, second] = output.map((url) => url.replace(simulator.outputOrigin, simulator.proxyOrigin))
+    const { output, proxy_links } = await generate(simulator, '[proxies_shape=indexed]', {
+      samples: 2,
+    })
+    const [first, second] = output.map((url) =>
+      url.replace(simulator.outputOrigin, simulator.proxyOrigin),
+    )
     expect(proxy_links).toEqual({ '0': first, '1': second })
   })
 })
@@ -103,7 +120,8 @@ describe('nsfw_content_detected', () => {
 
 it('says the same in its reply, its callback and a fetch', async () => {
   const [simulator, hook] = [await start(), await webhook()]
-  const words = '[reply=success callback=sent outputs_shape=objects proxies_shape=indexed nsfw_shape=text]'
+  const words =
+    '[reply=success callback=sent outputs_shape=objects proxies_shape=indexed nsfw_shape=text]'
   const body = await inpaint(simulator, words, { webhook: hook.url, track_id: 'mine' })
   await callbacks(simulator, 1)
   expect(await fetchResult(simulator, body.id)).toEqual(body)

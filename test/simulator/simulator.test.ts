@@ -1,12 +1,15 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
 import { startSimulator } from '../../src/simulator/simulator.ts'
-import { download, generate, inpaint, send, start, webhook } from './client.ts'
+import { download, generate, inpaint, send, start, webhook } from '../support/simulator.ts'
 
 describe('the journal', () => {
   it('tells who asked for what, and all that came of it', async () => {
     const [simulator, hook] = [await start(), await webhook([503])]
-    const { id, output } = await generate(simulator, 'a harbour', { webhook: hook.url, track_id: 'mine' })
+    const { id, output } = await generate(simulator, 'a harbour', {
+      webhook: hook.url,
+      track_id: 'mine',
+    })
     await fetch(output[0] ?? '', { method: 'HEAD' })
     await (await fetch(output[0] ?? '')).arrayBuffer()
     await (await fetch(output[0] ?? '')).arrayBuffer()
@@ -56,7 +59,9 @@ describe('the journal', () => {
   it('says what it held when a wait was in vain', async () => {
     const simulator = await start()
     await inpaint(simulator, '[result=never]', { track_id: 'mine' })
-    await expect(simulator.until(([only]) => only?.endedAt, 20)).rejects.toThrow(/within 20 ms.*"trackId": "mine"/s)
+    await expect(simulator.until(([only]) => only?.endedAt, 20)).rejects.toThrow(
+      /within 20 ms.*"trackId": "mine"/s,
+    )
   })
 })
 
@@ -66,7 +71,9 @@ describe('the simulator', () => {
     const deaf = await webhook()
     await inpaint(simulator, '[delay=3600]', { webhook: deaf.url })
     const hanging = send(simulator, '[reply_delay=3600]').catch((error: unknown) => error)
-    const succeeding = send(simulator, '[reply=success delay=3600]').catch((error: unknown) => error)
+    const succeeding = send(simulator, '[reply=success delay=3600]').catch(
+      (error: unknown) => error,
+    )
     await simulator.until((all) => all.length === 3)
     const before = performance.now()
     await simulator.close()
@@ -132,7 +139,9 @@ describe('the simulator', () => {
   it('shares no code with what it stands in for', () => {
     const folder = new URL('../../src/simulator/', import.meta.url)
     const sources = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8'))
-    const imported = sources.flatMap((source) => [...source.matchAll(/from '(\.[^']*)'/g)].map(([, path]) => path))
+    const imported = sources.flatMap((source) =>
+      [...source.matchAll(/from '(\.[^']*)'/g)].map(([, path]) => path),
+    )
     expect(imported.length).toBeGreaterThan(0)
     expect(imported.filter((path) => !path?.startsWith('./'))).toEqual([])
   })

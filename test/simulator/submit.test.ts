@@ -1,10 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { fetchResult, inpaint, post, read, request, send, start } from './client.ts'
+import { fetchResult, inpaint, post, read, request, send, start } from '../support/simulator.ts'
 
 describe('a submission', () => {
   it('is answered processing, in the shape and names of the provider', async () => {
     const simulator = await start({ knobs: { delay: 60 } })
-    const response = await send(simulator, 'a harbour', { samples: '2', width: '640', seed: null, track_id: 'mine' })
+    const response = await send(simulator, 'a harbour', {
+      samples: '2',
+      width: '640',
+      seed: null,
+      track_id: 'mine',
+    })
     const body = await read(response)
     expect(response.status).toBe(200)
     expect(body).toMatchObject({ status: 'processing', eta: 60, output: [], webhook_status: '' })
@@ -54,7 +59,10 @@ describe('a submission', () => {
     const simulator = await start()
     const url = `${simulator.apiUrl}/api/v6/images/inpaint`
     const response = await fetch(url, { method: 'POST', body: '{', headers: { key: 'a-key' } })
-    expect(await read(response)).toEqual({ status: 'error', message: 'The request body must be a JSON object.' })
+    expect(await read(response)).toEqual({
+      status: 'error',
+      message: 'The request body must be a JSON object.',
+    })
   })
 
   it('is refused without a key, and with another than the one that was set', async () => {
@@ -66,11 +74,18 @@ describe('a submission', () => {
     expect((await inpaint(simulator, null, { key: 'the-key' })).status).toBe('processing')
   })
 
-  it.each([{ key: 'the-key' }, { authorization: 'Bearer the-key' }])('may carry its key in %o', async (headers) => {
-    const simulator = await start({ key: 'the-key' })
-    const response = await post(`${simulator.apiUrl}/api/v7/images/inpaint`, { ...request, key: undefined }, headers)
-    expect((await read(response)).status).toBe('processing')
-  })
+  it.each([{ key: 'the-key' }, { authorization: 'Bearer the-key' }])(
+    'may carry its key in %o',
+    async (headers) => {
+      const simulator = await start({ key: 'the-key' })
+      const response = await post(
+        `${simulator.apiUrl}/api/v7/images/inpaint`,
+        { ...request, key: undefined },
+        headers,
+      )
+      expect((await read(response)).status).toBe('processing')
+    },
+  )
 
   it('is answered 429 while too many are queued, and taken again when one has ended', async () => {
     const simulator = await start({ maxQueued: 1 })
@@ -82,7 +97,9 @@ describe('a submission', () => {
       message: 'Rate limit exceeded. Maximum 1 queued requests allowed.',
       retry_after: 7,
     })
-    await simulator.until((all) => all.some((each) => each.providerId === first.id && each.state === 'success'))
+    await simulator.until((all) =>
+      all.some((each) => each.providerId === first.id && each.state === 'success'),
+    )
     expect((await inpaint(simulator, null)).status).toBe('processing')
   })
 })
@@ -91,8 +108,14 @@ describe('the reply knob', () => {
   it('success: answers with the result when the job has ended', async () => {
     const simulator = await start()
     const body = await inpaint(simulator, '[reply=success delay=0.1]', { samples: 3 })
-    expect(simulator.submissions()).toMatchObject([{ state: 'success', reply: { code: 200, status: 'success' } }])
-    expect(body).toMatchObject({ status: 'success', nsfw_content_detected: false, webhook_status: '' })
+    expect(simulator.submissions()).toMatchObject([
+      { state: 'success', reply: { code: 200, status: 'success' } },
+    ])
+    expect(body).toMatchObject({
+      status: 'success',
+      nsfw_content_detected: false,
+      webhook_status: '',
+    })
     expect(body.output).toHaveLength(3)
     expect(body.proxy_links).toHaveLength(3)
     expect(body.generationTime).toBeGreaterThan(0)
@@ -123,7 +146,9 @@ describe('the reply knob', () => {
     const response = await send(simulator, `[reply=${knob}]`)
     expect(response.status).toBe(code)
     expect((await read(response)).status).toBe(status)
-    expect(simulator.submissions()).toMatchObject([{ state: 'refused', providerId: null, reply: { code, status } }])
+    expect(simulator.submissions()).toMatchObject([
+      { state: 'refused', providerId: null, reply: { code, status } },
+    ])
   })
 
   it.each([
@@ -161,17 +186,23 @@ describe('the reply knob', () => {
 
   it('limited: says retry_after as a 429 would', async () => {
     const body = await inpaint(await start(), '[reply=limited retry_after=7]')
-    expect(body).toMatchObject({ message: 'Rate limit exceeded. Maximum 5 queued requests allowed.', retry_after: 7 })
+    expect(body).toMatchObject({
+      message: 'Rate limit exceeded. Maximum 5 queued requests allowed.',
+      retry_after: 7,
+    })
   })
 
-  it.each(['error', 'failed'])('%s: refuses under the error_code that was asked for', async (knob) => {
-    const simulator = await start()
-    const answers = ['400', '401', '402', '403', '500'].map((code) =>
-      send(simulator, `[reply=${knob} error_code=${code}]`),
-    )
-    const codes = (await Promise.all(answers)).map((response) => response.status)
-    expect(codes).toEqual([400, 401, 402, 403, 500])
-  })
+  it.each(['error', 'failed'])(
+    '%s: refuses under the error_code that was asked for',
+    async (knob) => {
+      const simulator = await start()
+      const answers = ['400', '401', '402', '403', '500'].map((code) =>
+        send(simulator, `[reply=${knob} error_code=${code}]`),
+      )
+      const codes = (await Promise.all(answers)).map((response) => response.status)
+      expect(codes).toEqual([400, 401, 402, 403, 500])
+    },
+  )
 
   const why = 'Something went wrong, as the prompt asked for.'
   it.each([
@@ -212,7 +243,12 @@ describe('the result knob', () => {
 
   it('none: success without a picture', async () => {
     const body = await inpaint(await start(), '[reply=success result=none nsfw=flagged]')
-    expect(body).toMatchObject({ status: 'success', output: [], proxy_links: [], nsfw_content_detected: true })
+    expect(body).toMatchObject({
+      status: 'success',
+      output: [],
+      proxy_links: [],
+      nsfw_content_detected: true,
+    })
   })
 
   it('never: a fetch goes on saying processing', async () => {
@@ -223,6 +259,8 @@ describe('the result knob', () => {
       message: 'try again later.',
       output: '',
     })
-    expect(simulator.submissions()).toMatchObject([{ state: 'processing', fetches: [{ status: 'processing' }] }])
+    expect(simulator.submissions()).toMatchObject([
+      { state: 'processing', fetches: [{ status: 'processing' }] },
+    ])
   })
 })

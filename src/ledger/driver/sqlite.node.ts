@@ -1,0 +1,163 @@
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import Database from 'better-sqlite3'
+import { drizzle } from 'drizzle-orm/better-sqlite3'
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
+import { groupCommit, isBusy } from './group-commit.ts'
+import * as schema from '../schema.ts'
+import type { Atomically } from '../statement.ts'
+import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './writer.node.ts'
+
+const MIGRATIONS = fileURLToPath(new URL('../../../migrations', import.meta.url))
+
+/** Another process holds this database. */
+export class LedgerInUse extends Error {
+  override readonly name = 'LedgerInUse'
+}
+
+/**
+ * Opens, locks and migrates the ledger at `path`. One process at a time: the lock is a transaction
+ * held on `<path>.lock`, which the kernel frees when the process dies. `writer` says who writes it
+ * from then on: by default the connection that reads it, too.
+ * @throws LedgerInUse
+ */
+export function openSqlite(
+  path: string,
+  writer: (path: string, client: Database.Database) => Writer = (_path, client) =>
+    writerHere(client),
+) {
+  mkdirSync(dirname(path), { recursive: true })
+  // The same file by another name is the same database.
+  const lock = holdLock(existsSync(path) ? realpathSync(path) : path)
+  const client = openForWriting(path)
+  const db = drizzle(client, { schema })
+  migrate(db, { migrationsFolder: MIGRATIONS })
+  // A busy timeout would block the event loop; from here on the group commit waits by timer
+  // instead.
+  client.pragma('busy_timeout = 0')
+  const { run, close } = writer(path, client)
+  return {
+    db,
+    atomically: groupCommit(run),
+    close: async () => {
+      await close()
+      client.close()
+      lock.close()
+    },
+  }
+}
+
+/** There is no ledger where one was to be read. */
+export class LedgerMissing extends Error {
+  override readonly name = 'LedgerMissing'
+}
+
+/**
+ * Opens the ledger at `path` for reading, while a service may be writing it: no lock, and no write
+ * but into temporary tables.
+ * @throws LedgerMissing
+ */
+export function readSqlite(path: string) {
+  if (!existsSync(path)) throw new LedgerMissing(`there is no ledger at ${path}`)
+  const client = new Database(path, { readonly: true, timeout: START_BUSY_MS })
+  const atomically: Atomically = () =>
+    Promise.reject(new Error('this ledger is open for reading only'))
+  return {
+    db: drizzle(client, { schema }),
+    atomically,
+    close: () => {
+      client.close()
+    },
+  }
+}
+
+/** Something is where a new ledger was to be made. */
+export class LedgerExists extends Error {
+  override readonly name = 'LedgerExists'
+}
+
+/**
+ * A new ledger, made in a draft beside `path` and under the lock of `path`. Nothing is at `path`
+ * before `finish`; then all of it is, durably. After a crash the draft is made anew.
+ * @throws LedgerExists, LedgerInUse
+ */
+export function buildSqlite(path: string) {
+  mkdirSync(dirname(path), { recursive: true })
+  const lock = holdLock(path)
+  const draft = `${path}.draft`
+  const remove = () => COMPANIONS.forEach((suffix) => rmSync(draft + suffix, { force: true }))
+  try {
+    refuseLeftovers(path)
+    remove()
+    const client = new Database(draft)
+    // Nobody reads a draft, and one that a crash left is thrown away: it need not be durable before
+    // it is whole.
+    client.pragma('journal_mode = MEMORY')
+    client.pragma('synchronous = OFF')
+    const db = drizzle(client, { schema })
+    migrate(db, { migrationsFolder: MIGRATIONS })
+    return {
+      db,
+      atomically: groupCommit(writerHere(client).run),
+      finish: () => {
+        client.pragma('journal_mode = WAL')
+        client.close()
+        sync(draft)
+        linkSync(draft, path)
+        remove()
+        sync(dirname(path))
+        lock.close()
+      },
+      abandon: () => {
+        client.close()
+        remove()
+        lock.close()
+      },
+    }
+  } catch (error) {
+    lock.close()
+    throw error
+  }
+}
+
+/** What SQLite keeps beside a database. */
+const COMPANIONS = ['', '-wal', '-shm', '-journal']
+
+/**
+ * A log that is left of a lost database would be played into whatever stands in its place. An empty
+ * one would not.
+ */
+function refuseLeftovers(path: string) {
+  const size = (suffix: string) => statSync(path + suffix, { throwIfNoEntry: false })?.size ?? 0
+  const leftover = existsSync(path) ? '' : ['-wal', '-journal'].find((suffix) => size(suffix) > 0)
+  if (leftover !== undefined)
+    throw new LedgerExists(`${path}${leftover} exists already, and is left as it is`)
+}
+
+function sync(path: string) {
+  const file = openSync(path, 'r')
+  fsyncSync(file)
+  closeSync(file)
+}
+
+function holdLock(path: string) {
+  const lock = new Database(`${path}.lock`, { timeout: 0 })
+  try {
+    lock.exec('begin exclusive')
+    return lock
+  } catch (cause) {
+    lock.close()
+    throw isBusy(cause) ? new LedgerInUse(`${path} is in use by another process`, { cause }) : cause
+  }
+}

@@ -1,0 +1,72 @@
+import { S3Client } from '@aws-sdk/client-s3'
+
+/** Room for every archive slot, for the image door beside them, and no more. */
+const MAX_SOCKETS = 64
+const CONNECT_TIMEOUT_MS = 5_000
+/**
+ * Until the answer begins. 25 MiB at 10 Mbit/s fit; and two tries, beside a download of a minute,
+ * in a lease of two.
+ */
+const ANSWER_TIMEOUT_MS = 25_000
+/** Of a socket on which nothing moves, also within a body. */
+const IDLE_TIMEOUT_MS = 30_000
+/**
+ * One more try covers a kept-alive socket that the server had closed. All other patience is the
+ * ledger's.
+ */
+const MAX_ATTEMPTS = 2
+
+export interface S3Place {
+  /** Left out for AWS itself. */
+  endpoint?: string | undefined
+  /** Left out, the SDK's own chain names it (`AWS_REGION`, profile) or the first request fails. */
+  region?: string | undefined
+  forcePathStyle?: boolean | undefined
+}
+
+/**
+ * A client with bounded connections and patience, that says nothing to the console. Credentials by
+ * the SDK's own chain.
+ */
+export function s3Client(place: S3Place) {
+  return withoutNodeVersionWarning(() => makeClient(place))
+}
+
+function makeClient({ endpoint, region, forcePathStyle }: S3Place) {
+  return new S3Client({
+    ...(endpoint !== undefined && { endpoint }),
+    ...(region !== undefined && { region }),
+    forcePathStyle: forcePathStyle ?? false,
+    maxAttempts: MAX_ATTEMPTS,
+    // Servers other than AWS refuse the checksums that the SDK adds by default, or answer without
+    // them.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // With `Expect: 100-continue` the SDK takes a connection of its own for each body over 2 MiB,
+    // outside of our bound.
+    expectContinueHeader: false,
+    requestHandler: {
+      httpAgent: { maxSockets: MAX_SOCKETS },
+      httpsAgent: { maxSockets: MAX_SOCKETS },
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      requestTimeout: ANSWER_TIMEOUT_MS,
+      throwOnRequestTimeout: true,
+      socketTimeout: IDLE_TIMEOUT_MS,
+    },
+  })
+}
+
+/**
+ * The SDK warns about Node 20 once, as the first client is made; it reads this switch at that
+ * moment only.
+ */
+function withoutNodeVersionWarning<T>(make: () => T) {
+  const before = process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
+  try {
+    return make()
+  } finally {
+    if (before === undefined) delete process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED
+    else process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = before
+  }
+}

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto'
+import { putInTime, storeAnswered } from './archive.ts'
+import { retryDelayMs } from '../model/generation.ts'
+import type { Deps } from '../deps.ts'
+import { recordJson, recordKey } from '../json/record.ts'
+
+/**
+ * Writes up to `limit` records that have been due for `forMs`: the bucket explains itself, so that
+ * a lost ledger can be made again from it. Returns how many were tried. A crash costs a second PUT.
+ */
+export async function recordDue(deps: Deps, limit: number, forMs = 0) {
+  const ids = await deps.ledger.recordsDue(deps.now() - forMs, limit)
+  await Promise.all(ids.map((id) => writeRecord(deps, id)))
+  return ids.length
+}
+
+async function writeRecord(deps: Deps, id: string) {
+  const record = await recordOf(deps, id)
+  if (!record) throw new Error(`the generation ${id} owes a record and is gone`)
+  const { key, bytes, version, ...about } = record
+  try {
+    await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
+  } catch (error) {
+    deps.health.objects(false, error)
+    await deps.ledger.recordPostponed(
+      id,
+      deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds),
+    )
+    return
+  }
+  await storeAnswered(deps)
+  await deps.ledger.recordWritten(id, version, key, deps.now())
+}
+
+/** A record has no deadline: it is tried again every 15 s, scaled like all retries. */
+const RETRY_ROUND = 5
+
+/**
+ * The record of a generation as it stands, and where it belongs; null where the ledger has none of
+ * this id. Its version is read before anything that it stands for: whatever changes in between
+ * makes another record owed.
+ */
+export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
+  const whole = await ledger.generation(id)
+  if (!whole) return null
+  const text = `${JSON.stringify(recordJson(whole, await ledger.recordDetails(id)), null, 2)}\n`
+  const bytes = new TextEncoder().encode(text)
+  return {
+    key: recordKey(id, whole.generation.requestedAt),
+    version: whole.generation.version,
+    bytes,
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    contentType: 'application/json',
+  }
+}

@@ -1,0 +1,211 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { type Output, showProgress } from '../../src/demo/progress.ts'
+import { STORIES } from '../../src/demo/stories.ts'
+import { Bucket, s3Settings } from '../support/process/bucket.ts'
+import { builtCli } from '../support/process/built.ts'
+import { until } from '../support/process/program.ts'
+import { radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
+
+const LIMIT_MS = 30_000
+const SCRIPT = '/usr/bin/script'
+const ESCAPE = '\x1b'
+const COLOUR = new RegExp(`${ESCAPE}\\[[\\d;]*m`, 'u')
+const HIDE_CURSOR = `${ESCAPE}[?25l`
+const SHOW_CURSOR = `${ESCAPE}[?25h`
+const DRAW_AGAIN = `${ESCAPE}[${STORIES.length}A`
+const CTRL_C = '\x03'
+
+const isS3Here = radosgwInstalled('the demo on S3')
+
+/** Starts the demo in a folder of its own, in which it leaves what it makes. */
+const demo = async (argv: string[], env: Record<string, string> = {}) =>
+  start([process.execPath, await builtCli(), 'demo', ...argv], env)
+
+/** The same in a terminal (script(1) of util-linux), all of whose screen is `said.out`. */
+async function demoOnTerminal(env: Record<string, string> = {}) {
+  const command = `stty rows 40 cols 120; exec ${process.execPath} ${await builtCli()} demo --exit`
+  return start([SCRIPT, '-qec', command, '/dev/null'], { TERM: 'xterm', ...env })
+}
+
+let turn: Promise<unknown> = Promise.resolve()
+
+/**
+ * Each demo looks for a free port before it takes it: the next one starts once this one listens.
+ */
+function start(command: string[], env: Record<string, string>) {
+  const mine = turn.then(() => begin(command, env))
+  turn = mine.catch(() => undefined)
+  return mine
+}
+
+async function begin([program = '', ...argv]: string[], env: Record<string, string>) {
+  const folder = await mkdtemp(join(tmpdir(), 'afterimage-demo-'))
+  const began = Date.now()
+  const child = spawn(program, argv, {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], ...env },
+    stdio: 'pipe',
+    timeout: 2 * LIMIT_MS,
+    killSignal: 'SIGKILL',
+  })
+  const said = { out: '', err: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text))
+  const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
+  const ended = closed.then(async (code) => {
+    const made = await readdir(folder, { recursive: true })
+    await rm(folder, { recursive: true })
+    return { ...said, code, made, tookMs: Date.now() - began }
+  })
+  await Promise.race([ended, until(() => /Afterimage at/u.test(said.out + said.err), LIMIT_MS)])
+  return { said, ended, press: (key: string) => child.stdin.write(key) }
+}
+
+const toldEveryStory = (text: string) =>
+  STORIES.filter(({ name }) => !text.includes(`\n  ${name} `)).length === 0
+
+const objectsIn = (made: string[]) => made.filter((path) => /objects\/sha256\/.*\.\w+$/u.test(path))
+
+describe.concurrent('afterimage demo', () => {
+  it('tells every story in plain lines where nobody looks at a terminal, and ends with 0', async ({
+    expect,
+  }) => {
+    const { out, err, code, tookMs, made } = await (await demo(['--exit'])).ended
+
+    expect([code, out + err]).toEqual([0, expect.not.stringContaining(ESCAPE)])
+    expect(tookMs).toBeLessThan(LIMIT_MS)
+    expect(toldEveryStory(out)).toBe(true)
+    expect(err).toMatch(/^ +\d+\.\d s {2}all is well: succeeded, archived ■■$/mu)
+    expect(err).toContain('Every generation ended as it should.')
+    expect(objectsIn(made).length).toBeGreaterThan(10)
+  }, 60_000)
+
+  it.skipIf(!isS3Here)(
+    '--s3 keeps every image in the bucket and none on the disk, and ends with 0',
+    async ({ expect, onTestFinished }) => {
+      const radosgw = await startRadosgw()
+      const bucket = new Bucket(radosgw)
+      onTestFinished(async () => {
+        bucket.close()
+        await radosgw.stop()
+      })
+
+      const { out, err, code, tookMs, made } = await (
+        await demo(['--s3', '--exit'], s3Settings(radosgw))
+      ).ended
+
+      expect([code, err]).toEqual([
+        0,
+        expect.stringContaining('Every generation ended as it should.'),
+      ])
+      expect(tookMs).toBeLessThan(LIMIT_MS)
+      expect(out).toContain(`the bucket ${radosgw.bucket}`)
+      expect(objectsIn(made)).toEqual([])
+      const pictures = await bucket.pictures()
+      expect(pictures.size).toBeGreaterThan(10)
+      for (const [key, hash] of pictures) expect(key).toContain(hash)
+    },
+    60_000,
+  )
+
+  it.skipIf(!existsSync(SCRIPT))(
+    'draws in place on a terminal, without colours under NO_COLOR',
+    async ({ expect }) => {
+      const { out, code } = await (await demoOnTerminal({ NO_COLOR: '1' })).ended
+
+      expect(code).toBe(0)
+      expect(out).toContain(DRAW_AGAIN)
+      expect(out).not.toMatch(COLOUR)
+      const text = stripVTControlCharacters(out)
+      expect(text).toMatch(/^ {2}all is well +succeeded, archived ■■\r$/mu)
+      expect(toldEveryStory(text)).toBe(true)
+    },
+    60_000,
+  )
+
+  it.skipIf(!existsSync(SCRIPT))(
+    'draws in colours else, and gives the cursor back on Ctrl-C',
+    async ({ expect }) => {
+      const { said, ended, press } = await demoOnTerminal()
+      await until(() => said.out.includes(DRAW_AGAIN) && COLOUR.test(said.out), LIMIT_MS)
+
+      press(CTRL_C)
+      const { out, code } = await ended
+
+      expect(code).toBe(1)
+      expect(out.lastIndexOf(SHOW_CURSOR)).toBeGreaterThan(out.lastIndexOf(HIDE_CURSOR))
+      expect(out).toContain('not ended')
+    },
+    60_000,
+  )
+
+  it.each([
+    ['no S3_BUCKET', {}],
+    ['an empty S3_BUCKET', { S3_BUCKET: ' ' }],
+  ])('--s3 says with %s what is missing, makes nothing and ends with 2', async (_what, env) => {
+    const { out, err, code, made } = await (await demo(['--s3', '--exit'], env)).ended
+
+    expect([code, out, made]).toEqual([2, '', []])
+    expect(err).toBe(
+      'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.\n',
+    )
+  })
+
+  it('--s3 names a setting that cannot be used, and ends with 2', async () => {
+    const env = { S3_BUCKET: 'afterimage', S3_ENDPOINT: '127.0.0.1:9000' }
+    const { err, code } = await (await demo(['--s3', '--exit'], env)).ended
+
+    expect(code).toBe(2)
+    expect(err).toBe(
+      'afterimage demo cannot start on these settings:\nS3_ENDPOINT: expected an http or https URL\n',
+    )
+  })
+
+  it('says which words it takes, and ends with 2', async () => {
+    const { err, code } = await (await demo(['--bucket'])).ended
+
+    expect(code).toBe(2)
+    expect(err).toContain('afterimage demo takes --exit and --s3.')
+  })
+})
+
+describe('showProgress', () => {
+  const screen = (size: Omit<Output, 'write'>, env: Record<string, string> = {}) => {
+    let written = ''
+    const progress = showProgress(
+      ['one', 'two'],
+      { ...size, write: (text) => (written += text) },
+      env,
+    )
+    progress.show(1, 'succeeded, archived ■■', 'good')
+    progress.end()
+    return written
+  }
+
+  it.each([
+    ['a size', { isTTY: true, rows: 40, columns: 120 }],
+    ['a size that nobody told', { isTTY: true, rows: 0, columns: 0 }],
+  ])('draws on a terminal with %s', (_what, size) => {
+    expect(screen(size)).toContain(`  two  succeeded, archived ■■${ESCAPE}[0m\n`)
+  })
+
+  it('keeps each line within the terminal', () => {
+    expect(stripVTControlCharacters(screen({ isTTY: true, rows: 40, columns: 12 }))).toContain(
+      '\n  two  succ\n',
+    )
+  })
+
+  it.each([
+    ['in a pipe', {}, {}],
+    ['on a terminal too low for all lines', { isTTY: true, rows: 4, columns: 80 }, {}],
+    ['on a dumb terminal', { isTTY: true, rows: 40, columns: 80 }, { TERM: 'dumb' }],
+  ])('writes plain lines %s', (_what, size, env) => {
+    expect(screen(size, env)).toMatch(/^ +0\.0 s {2}two: succeeded, archived ■■\n$/u)
+  })
+})

@@ -1,0 +1,425 @@
+/**
+ * The states that the contract promises, once more and in other words: what a generation must be
+ * after everything that was told of it. It knows nothing of how the program decides, and does not
+ * say when things happen, only what follows.
+ */
+
+export const HOUR_MS = 3_600_000
+export const DAY_MS = 24 * HOUR_MS
+
+export type Road = 'reply' | 'callback' | 'fetch'
+export type Source = 'output' | 'proxy'
+
+/** A message of the provider that can be read. */
+export interface Message {
+  says: 'success' | 'processing' | 'failed'
+  outputs: string[]
+  /** Null: the message has no such field. */
+  proxies: string[] | null
+  /** Undefined: the message has no such field. */
+  nsfw: boolean | null | undefined
+  providerId: string | null
+}
+
+export type Unusable = 'unreadable' | 'mismatched' | 'too_large'
+
+/** What came of one download. */
+export type Downloaded = 'whole' | 'short' | 'failed' | 'refused' | 'not stored'
+
+interface Place {
+  url: string
+  expiresAt: number
+  exhausted: boolean
+}
+
+interface Picture {
+  source: Source
+  position: number
+  state: 'pending' | 'archived' | 'lost'
+  places: Place[]
+  /** Waits for the fetch that asks for fresh links. */
+  parked: boolean
+  asked: boolean
+  hasShortCopy: boolean
+  isTruncated: boolean
+  /** The link that its copy came from. */
+  from: string | null
+}
+
+export interface Story {
+  id: string
+  requestedAt: number
+  status: 'requested' | 'processing' | 'unconfirmed' | 'succeeded' | 'failed'
+  failure: string | null
+  providerId: string | null
+  /** Where the submission is: in our queue, on its way, or answered (or of another ledger). */
+  submission: 'held' | 'out' | 'over'
+  /** Submissions since it was last held back: more than one was paid twice. */
+  sent: number
+  tries: number
+  departures: number
+  reports: ('flagged' | 'clear' | 'unknown')[]
+  pictures: Picture[]
+  /** Links that only contradicted so far. */
+  suspects: { source: Source; position: number; url: string; expiresAt: number }[]
+  callbacks: { text: string; decision: string; count: number }[]
+  isFetchOwed: boolean
+}
+
+export const begun = (id: string, requestedAt: number): Story => ({
+  id,
+  requestedAt,
+  status: 'requested',
+  failure: null,
+  providerId: null,
+  submission: 'held',
+  sent: 0,
+  tries: 0,
+  departures: 0,
+  reports: [],
+  pictures: [],
+  suspects: [],
+  callbacks: [],
+  isFetchOwed: false,
+})
+
+/** Our ledger was restored from a backup: somebody submitted it, and not this ledger. */
+export const adopted = (id: string, requestedAt: number): Story => ({
+  ...begun(id, requestedAt),
+  status: 'unconfirmed',
+  submission: 'over',
+})
+
+const hasEnded = ({ status }: Story) => status === 'succeeded' || status === 'failed'
+const endedByTime = ({ failure }: Story) =>
+  failure !== null && ['rate_limited', 'submission_unconfirmed', 'no_result'].includes(failure)
+const withoutQuery = (url: string) => url.split('?')[0] ?? ''
+
+/**
+ * Requests that wait for their turn; one that has received a callback reached the provider after
+ * all.
+ */
+export const waits = ({ status, submission, callbacks }: Story) =>
+  status === 'requested' && submission === 'held' && callbacks.length === 0
+
+/** Whether the provider may be asked: a result is awaited, or an answer is owed. */
+export const mayBeAsked = (story: Story) =>
+  story.providerId !== null &&
+  (story.status === 'processing' || story.isFetchOwed || !hasEnded(story))
+
+export function heldBack(story: Story) {
+  if (story.submission === 'out' && story.status === 'requested')
+    Object.assign(story, { submission: 'held', sent: 0 })
+}
+
+/** No readable answer came, or nobody lives who would have heard it. */
+export function unanswered(story: Story) {
+  if (story.submission === 'out' && story.status === 'requested') story.status = 'unconfirmed'
+  story.submission = 'over'
+}
+
+/** Whether that is what ends it. */
+export function outOfTime(story: Story, now: number) {
+  const isOut = story.status === 'requested' && story.submission === 'out'
+  if (hasEnded(story) || isOut || story.requestedAt >= now - DAY_MS) return false
+  story.failure =
+    story.status === 'requested'
+      ? 'rate_limited'
+      : story.status === 'unconfirmed'
+        ? 'submission_unconfirmed'
+        : 'no_result'
+  story.status = 'failed'
+  story.isFetchOwed = false
+  return true
+}
+
+/** A callback that cannot be followed is kept, and the provider is asked instead. */
+export function unusable(story: Story, what: Unusable) {
+  if (story.providerId !== null) story.isFetchOwed = true
+  return what
+}
+
+/** Takes a message and returns what a callback that says so is called. */
+export function hear(story: Story, road: Road, message: Message, at: number): string {
+  if (road === 'reply') story.submission = 'over'
+  if (message.says === 'success' || message.nsfw !== undefined)
+    story.reports.push(verdictOf(message))
+  if (message.says === 'failed') return hearFailure(story, road, message)
+  const shows = message.outputs.length + (message.proxies ?? []).length > 0 || message.nsfw === true
+  if (message.says === 'success' && (shows || story.status === 'succeeded'))
+    return hearSuccess(story, road, message, at)
+  return hearProcessing(story, road, message)
+}
+
+const verdictOf = ({ nsfw }: Message) =>
+  nsfw === true ? 'flagged' : nsfw === false ? 'clear' : 'unknown'
+
+function hearProcessing(story: Story, road: Road, { providerId }: Message) {
+  if (!hasEnded(story)) story.status = 'processing'
+  story.providerId ??= providerId
+  // "Not yet" is an answer to whoever asked for fresh links of an old result.
+  if (road === 'fetch' && story.pictures.some(({ parked }) => parked)) answered(story)
+  return 'processing'
+}
+
+function hearFailure(story: Story, road: Road, { providerId }: Message) {
+  if (story.status === 'succeeded') return contradiction(story, road)
+  if (story.status === 'failed') {
+    if (road === 'fetch') answered(story)
+    return endedByTime(story) ? 'late' : 'duplicate'
+  }
+  story.status = 'failed'
+  story.failure = road === 'reply' ? 'provider_refused' : 'provider_failed'
+  story.providerId ??= providerId
+  answered(story)
+  return 'accepted'
+}
+
+function contradiction(story: Story, road: Road) {
+  if (road === 'fetch') answered(story)
+  else if (story.providerId !== null) story.isFetchOwed = true
+  return 'contradicts'
+}
+
+/** The owed fetch was answered; what waited for fresh links in vain is lost. */
+function answered(story: Story) {
+  story.isFetchOwed = false
+  for (const picture of story.pictures)
+    if (picture.parked) Object.assign(picture, { state: 'lost', parked: false })
+}
+
+interface Link {
+  source: Source
+  /** Null: it is of no picture that stands. */
+  position: number | null
+  index: number
+  url: string
+}
+
+function hearSuccess(story: Story, road: Road, message: Message, at: number) {
+  const isFirst = story.status !== 'succeeded'
+  const wasLate = endedByTime(story)
+  const links = located(story, road, message)
+  const strange = links.filter(({ position }) => position === null)
+  if (isFirst) Object.assign(story, { status: 'succeeded', failure: null })
+  if (strange.length > 0) return hearContradiction(story, road, links, at)
+  const isNews = offer(story, links, at)
+  story.providerId ??= message.providerId
+  if (road === 'fetch') answered(story)
+  else if (road === 'callback' && tellsTooLittle(story, message)) owe(story)
+  if (isFirst) return wasLate ? 'late' : 'accepted'
+  return isNews ? 'accepted' : 'duplicate'
+}
+
+/**
+ * Changes nothing, unless the provider was asked: then what it names beside the contradiction is
+ * true.
+ */
+function hearContradiction(story: Story, road: Road, links: Link[], at: number) {
+  if (road !== 'fetch') {
+    suspect(story, links, at)
+    return contradiction(story, road)
+  }
+  const strange = links.filter(({ position }) => position === null)
+  offer(story, links, at)
+  const isNews = suspect(story, strange, at)
+  answered(story)
+  // What only this fetch named is asked about once more.
+  if (isNews) owe(story)
+  return 'contradicts'
+}
+
+function owe(story: Story) {
+  if (story.providerId !== null) story.isFetchOwed = true
+}
+
+function tellsTooLittle(story: Story, message: Message) {
+  const knowsMirrors =
+    message.proxies !== null || story.pictures.some(({ source }) => source === 'proxy')
+  return !knowsMirrors || verdict(story).verdict === 'unknown'
+}
+
+/**
+ * Which picture each link of a message shows: outputs by their URL, proxies by the output of their
+ * index.
+ */
+function located(story: Story, road: Road, { outputs, proxies }: Message): Link[] {
+  const known = story.pictures.filter(({ source }) => source === 'output')
+  let free = 1 + Math.max(-1, ...story.pictures.map(({ position }) => position))
+  const positions = outputs.map((url, index) => {
+    const same = known.filter(({ places }) =>
+      places.some((one) => withoutQuery(one.url) === withoutQuery(url)),
+    )
+    const [best] = same.toSorted((a, b) => likeness(b, url, index) - likeness(a, url, index))
+    if (best) return best.position
+    const isAwaited =
+      road === 'fetch' && known.some(({ parked, position }) => parked && position === index)
+    if (known.length === 0 || isAwaited) return index
+    const isConfirmed = story.suspects.some((one) => withoutQuery(one.url) === withoutQuery(url))
+    return road === 'fetch' && isConfirmed ? free++ : null
+  })
+  return [
+    ...outputs.map((url, index) => ({
+      source: 'output' as const,
+      position: positions[index] ?? null,
+      index,
+      url,
+    })),
+    ...(proxies ?? []).map((url, index) => {
+      const position = index < outputs.length ? (positions[index] ?? null) : index
+      return { source: 'proxy' as const, position, index, url }
+    }),
+  ]
+}
+
+const likeness = ({ places, position }: Picture, url: string, index: number) =>
+  (places.some((one) => one.url === url) ? 2 : 0) + (position === index ? 1 : 0)
+
+/** What a link says of its own end, or else a day. */
+function expiryOf(url: string, at: number) {
+  const said = /[?&]Expires=(\d+)/u.exec(url)?.[1]
+  return said === undefined ? at + DAY_MS : Number(said) * 1000
+}
+
+/** Adds places, and pictures that were not known. Whether anything of it was new. */
+function offer(story: Story, links: Link[], at: number) {
+  const news = links.flatMap(({ source, position, url }) => {
+    if (position === null) return []
+    const picture = story.pictures.find((one) => one.source === source && one.position === position)
+    if (picture?.places.some((one) => one.url === url)) return []
+    const first = story.suspects.find(
+      (one) => one.source === source && one.position === position && one.url === url,
+    )?.expiresAt
+    return [
+      { source, position, place: { url, expiresAt: first ?? expiryOf(url, at), exhausted: false } },
+    ]
+  })
+  for (const { source, position, place } of news.toSorted(
+    (a, b) => a.place.expiresAt - b.place.expiresAt,
+  )) {
+    const known = story.pictures.find((one) => one.source === source && one.position === position)
+    const picture = known ?? pictured(source, position)
+    if (!known) story.pictures.push(picture)
+    if (picture.places.some(({ url }) => url === place.url)) continue
+    picture.places.push(place)
+    picture.parked = false
+    if (
+      news.some(
+        (one) =>
+          one.place.expiresAt < place.expiresAt &&
+          one.source === source &&
+          one.position === position,
+      )
+    )
+      continue
+    const twin = story.pictures.find((one) => one.state === 'archived' && one.from === place.url)
+    if (twin && picture.state === 'pending') archive(picture, place.url, twin.isTruncated)
+  }
+  return news.length > 0
+}
+
+const pictured = (source: Source, position: number): Picture => ({
+  source,
+  position,
+  state: 'pending',
+  places: [],
+  parked: false,
+  asked: false,
+  hasShortCopy: false,
+  isTruncated: false,
+  from: null,
+})
+
+function archive(picture: Picture, from: string, isTruncated: boolean) {
+  Object.assign(picture, { state: 'archived', from, isTruncated, parked: false })
+}
+
+/** Keeps what contradicts as evidence. Whether anything of it was new. */
+function suspect(story: Story, links: Link[], at: number) {
+  const before = story.suspects.length
+  for (const { source, position, index, url } of links) {
+    const here = { source, position: position ?? index, url }
+    const isHere = (one: typeof here) =>
+      one.source === source && one.position === here.position && one.url === url
+    const stands = story.pictures.some(
+      (one) =>
+        one.source === source &&
+        one.position === position &&
+        one.places.some((place) => place.url === url),
+    )
+    if (!stands && !story.suspects.some(isHere))
+      story.suspects.push({ ...here, expiresAt: expiryOf(url, at) })
+  }
+  return story.suspects.length > before
+}
+
+/** A download of one picture from one of its places, that began at `at`. */
+export function tried(story: Story, picture: Picture, url: string, what: Downloaded, at: number) {
+  const place = picture.places.find((one) => one.url === url)
+  if (!place || place.exhausted || picture.state !== 'pending')
+    throw new Error(
+      `${picture.source} ${picture.position} must not be copied from ${url}: ${JSON.stringify(picture)}`,
+    )
+  if (what === 'whole') {
+    const served = story.pictures.filter(
+      ({ state, places }) => state === 'pending' && places.some((one) => one.url === url),
+    )
+    for (const one of served) archive(one, url, false)
+    return
+  }
+  if (what === 'short') picture.hasShortCopy = true
+  const patience = what === 'not stored' ? DAY_MS : 0
+  place.exhausted = what === 'refused' || place.expiresAt + patience <= at
+  if (picture.places.some(({ exhausted }) => !exhausted)) return
+  if (picture.hasShortCopy) archive(picture, url, true)
+  else if (story.providerId === null || picture.asked) picture.state = 'lost'
+  else {
+    Object.assign(picture, { parked: true, asked: true })
+    story.isFetchOwed = true
+  }
+}
+
+/**
+ * Lost pictures are due again, and a result that time alone denied is asked for; nothing is
+ * submitted.
+ */
+export function retried(story: Story) {
+  for (const picture of story.pictures) {
+    if (picture.state === 'lost' || picture.parked)
+      Object.assign(picture, { state: 'pending', parked: false, asked: false })
+    if (picture.state === 'pending') for (const place of picture.places) place.exhausted = false
+  }
+  if (story.failure === 'no_result') owe(story)
+}
+
+export function verdict({ reports }: Story) {
+  const isFlagged = reports.includes('flagged')
+  const isClear = reports.includes('clear')
+  return {
+    verdict: isFlagged ? 'flagged' : isClear ? 'clear' : 'unknown',
+    disputed: isFlagged && isClear,
+  }
+}
+
+export function archiveStatus({ pictures }: Story) {
+  const positions = [...new Set(pictures.map(({ position }) => position))]
+  const fates = positions.map((position) =>
+    fateOf(pictures.filter((one) => one.position === position)),
+  )
+  if (fates.length === 0) return 'none'
+  if (fates.includes('open')) return 'pending'
+  if (fates.every((fate) => fate === 'kept')) return 'archived'
+  return fates.every((fate) => fate === 'gone') ? 'lost' : 'partial'
+}
+
+function fateOf(copies: Picture[]) {
+  const primary = copies.find(({ source }) => source === 'output') ?? copies[0]
+  const other = copies.find((one) => one !== primary)
+  if (primary?.state === 'archived') return 'kept'
+  if (primary?.state === 'pending') return 'open'
+  return other?.state === 'archived' ? 'substituted' : other?.state === 'pending' ? 'open' : 'gone'
+}
+
+/** Whether nothing more is to come of it by itself. */
+export const isAtRest = (story: Story) =>
+  hasEnded(story) && !story.isFetchOwed && story.pictures.every(({ state }) => state !== 'pending')

@@ -1,0 +1,96 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it as plainIt } from 'vitest'
+import { freePort, launch, type Program, type Settings, start, TOKEN } from './program.ts'
+import { type Script, StandIn, usual } from './stand-in.ts'
+
+export { TOKEN }
+export const API_KEY = 'api-key-of-the-process-tests'
+
+/** A folder of its own, and settings under which nothing takes long. */
+export interface Home {
+  folder: string
+  database: string
+  objects: string
+  settings: Settings
+}
+
+/** What a test is given: everything that it starts here is ended after it. */
+export interface Bench {
+  home: (settings?: Settings) => Promise<Home>
+  standIn: (script?: Script) => Promise<StandIn>
+  launch: (settings: Settings) => Promise<Program>
+  start: (settings: Settings) => Promise<Program>
+  /** All three: a home, a provider that follows `script`, and the service between them. */
+  service: (
+    script?: Script,
+    settings?: Settings,
+  ) => Promise<{ here: Home; provider: StandIn; program: Program }>
+  after: (undo: () => Promise<void> | void) => void
+}
+
+export const it = plainIt.extend<{ bench: Bench }>({
+  // Vitest reads the fixtures that a fixture needs from this pattern.
+  // eslint-disable-next-line no-empty-pattern
+  bench: async ({}, use) => {
+    const undo: (() => Promise<void> | void)[] = []
+    await use(bench((one) => undo.unshift(one)))
+    for (const one of undo) await one()
+  },
+})
+
+function bench(after: Bench['after']): Bench {
+  const killedAfter = async (program: Promise<Program>) => {
+    const { kill } = await program
+    after(kill)
+    return program
+  }
+  const home = async (settings: Settings = {}) => {
+    const folder = await mkdtemp(join(tmpdir(), 'afterimage-process-'))
+    after(() => rm(folder, { recursive: true, force: true }))
+    return furnished(folder, await freePort(), settings)
+  }
+  const standIn = async (script: Script = usual) => {
+    const provider = new StandIn(script)
+    await provider.open()
+    after(async () => {
+      await provider.close()
+      expect(provider.failures).toEqual([])
+    })
+    return provider
+  }
+  return {
+    home,
+    standIn,
+    after,
+    launch: (settings) => killedAfter(launch(settings)),
+    start: (settings) => killedAfter(start(settings)),
+    service: async (script, settings) => {
+      const provider = await standIn(script)
+      const here = await home({ ...provider.settings(), ...settings })
+      return { here, provider, program: await killedAfter(start(here.settings)) }
+    },
+  }
+}
+
+function furnished(folder: string, port: number, settings: Settings): Home {
+  const database = join(folder, 'data', 'afterimage.db')
+  const objects = join(folder, 'objects')
+  return {
+    folder,
+    database,
+    objects,
+    settings: {
+      MODELSLAB_API_KEY: API_KEY,
+      PUBLIC_URL: `http://127.0.0.1:${port}`,
+      PORT: String(port),
+      DATABASE_PATH: database,
+      OBJECTS_DIR: objects,
+      API_TOKENS: `tests:admin:${TOKEN}`,
+      RETRY_BASE_SECONDS: '0.05',
+      RECONCILE_GRACE_SECONDS: '0.2',
+      ...settings,
+    },
+  }
+}

@@ -1,0 +1,89 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { createServer } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { builtCli } from './built.ts'
+
+export const TOKEN = 'token-of-the-process-tests-0123456789'
+
+const READY_MS = 20_000
+
+export type Settings = Record<string, string>
+
+/** The service as users run it, in a process of its own. Whoever starts one has to end it. */
+export interface Program {
+  url: string
+  child: ChildProcess
+  /** What it wrote to stderr so far. */
+  lines: string[]
+  ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  /** `kill -9`. Resolves once it is gone. */
+  kill: () => Promise<void>
+}
+
+/** Resolves once it listens. `cli`: another build than that of the sources as they are. */
+export async function start(settings: Settings, cli?: string): Promise<Program> {
+  const program = await launch(settings, cli)
+  await until(() => program.url !== '' || program.child.exitCode !== null, READY_MS)
+  if (program.url !== '') return program
+  await program.kill()
+  throw new Error(`it did not start:\n${program.lines.join('\n')}`)
+}
+
+export async function launch(settings: Settings, cli?: string): Promise<Program> {
+  const child = spawn(process.execPath, [cli ?? (await builtCli()), 'serve'], {
+    env: { PATH: process.env['PATH'], ...settings },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  const ended = new Promise<Awaited<Program['ended']>>((resolve) => {
+    child.once('close', (code, signal) => resolve({ code, signal }))
+  })
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await ended
+  }
+  const program: Program = { url: '', child, lines: [], ended, kill }
+  readLines(child, (line) => {
+    program.lines.push(line)
+    program.url ||= /"message":"started","url":"([^"]+)"/u.exec(line)?.[1] ?? ''
+  })
+  return program
+}
+
+function readLines(child: ChildProcess, take: (line: string) => void) {
+  let rest = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() ?? ''
+    lines.forEach(take)
+  })
+}
+
+type Truthy<T> = Exclude<T, false | null | undefined>
+
+/** Resolves with what `condition` returns as soon as that is truthy; asks every 20 ms. */
+export async function until<T>(condition: () => T | Promise<T>, ms = 10_000): Promise<Truthy<T>> {
+  const giveUpAt = Date.now() + ms
+  for (;;) {
+    const value = await condition()
+    if (value) return value as Truthy<T>
+    if (Date.now() > giveUpAt) throw new Error(`not within ${ms} ms: ${condition.toString()}`)
+    await delay(20)
+  }
+}
+
+/**
+ * Below the range from which the kernel picks ports by itself, so that a killed service finds its
+ * own still free.
+ */
+export async function freePort(): Promise<number> {
+  const port = randomInt(10_000, 20_000)
+  const server = createServer()
+  const taken = await new Promise<boolean>((resolve) => {
+    server.once('error', () => resolve(true))
+    server.listen(port, '127.0.0.1', () => resolve(false))
+  })
+  if (taken) return freePort()
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
