@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Call } from './commands/command.ts'
 import { ConfigError, readKeptConfig } from './config.ts'
@@ -146,14 +146,14 @@ async function openNew(into: string | undefined) {
   const objects = await openStore(config)
   assureWayTo(dirname(path))
   const { finish, abandon, ...driver } = buildSqlite(path)
-  return { ...world, path, objects, ledger: rebuilding(driver), finish, abandon }
+  return { ...world, path, config, objects, ledger: rebuilding(driver), finish, abandon }
 }
 
 /** A folder that is not there would be made, and found to lack everything. */
 function openStore(config: ReturnType<typeof readKeptConfig>) {
   if (!config.s3 && !existsSync(config.objectsDir))
     throw new ConfigError([
-      { pointer: 'OBJECTS_DIR', message: `there is no folder ${config.objectsDir}` },
+      { pointer: 'OBJECTS_DIR', message: `there is no folder ${resolve(config.objectsDir)}` },
     ])
   return openObjects(config)
 }
