@@ -152,7 +152,12 @@ function sync(path: string) {
   closeSync(file)
 }
 
-function holdLock(path: string) {
+/**
+ * Keeps every other process from using the database at `path`, until it is closed or this process
+ * dies.
+ * @throws LedgerInUse
+ */
+export function holdLock(path: string) {
   const lock = new Database(`${path}.lock`, { timeout: 0 })
   try {
     lock.exec('begin exclusive')
