@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { basename, dirname, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Call } from './commands/command.ts'
+import { type Call, readOptions } from './commands/command.ts'
+import { SERVE_USAGE, usage } from './commands/usage.ts'
 import { ConfigError, readKeptConfig } from './config.ts'
 import { LedgerUnavailable } from './errors.ts'
 import { assureWayTo } from './runtime/node/folder.node.ts'
@@ -20,21 +21,17 @@ import { publicGet } from './net/public-fetch.node.ts'
 import { untilSignal } from './runtime/node/signals.node.ts'
 import { openObjects, startService } from './node.ts'
 
-const USAGE = `afterimage keeps what ModelsLab's inpainting API produces.
+const PACKAGE = dirname(import.meta.dirname)
 
-  afterimage serve       the service, on settings from the environment
-  afterimage simulator   a ModelsLab that runs on this machine (--help for its knobs)
-  afterimage demo        both, with a dozen generations that misbehave (--exit to stop at the end)
-
-  afterimage verify        reads every object again and compares ledger and store; --repair mends what it can
-  afterimage completeness  tells whether every generation ended, and how; --since 24h
-  afterimage rebuild       makes a lost ledger again from the store
-`
+/** How a command of ours is called, here: in a checkout no package has it. */
+const CALL =
+  basename(dirname(PACKAGE)) === 'node_modules' ? 'npx --no afterimage' : 'npm run -s afterimage --'
 
 // Whoever reads may go away (EPIPE), or the terminal be closed (EIO). What is under way goes on.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
+const tell = (line: string) => process.stdout.write(`${line}\n`)
 
 /**
  * Lines of the log. Those of one turn of the event loop are one write: each is a call of the
@@ -58,11 +55,11 @@ function logLines() {
 async function main([command, ...argv]: string[]): Promise<number> {
   switch (command) {
     case 'serve':
-      return serve()
+      return serve(argv)
     case 'demo':
-      return (await import('./demo/demo.ts')).runDemo(argv, untilSignal)
+      return (await import('./demo/demo.ts')).runDemo(argv, CALL, untilSignal)
     case 'simulator':
-      return (await import('./simulator/main.ts')).runSimulator(argv, {
+      return (await import('./simulator/main.ts')).runSimulator(argv, CALL, {
         out: (text) => process.stdout.write(text),
         err: (text) => process.stderr.write(text),
         interrupted: untilSignal,
@@ -79,18 +76,30 @@ async function main([command, ...argv]: string[]): Promise<number> {
       return look(command, argv, async (call) =>
         (await import('./commands/rebuild.ts')).runRebuild(call, openNew),
       )
+    case 'version':
+    case '--version':
+      tell(version())
+      return 0
     case undefined:
     case 'help':
     case '--help':
-      process.stdout.write(USAGE)
+    case '-h':
+      tell(usage(CALL).trimEnd())
       return 0
     default:
-      say(`afterimage: there is no command ${JSON.stringify(command)}\n\n${USAGE}`)
+      say(`afterimage: there is no command ${JSON.stringify(command)}\n\n${usage(CALL).trimEnd()}`)
       return 2
   }
 }
 
-async function serve(): Promise<number> {
+function version() {
+  const text = readFileSync(resolve(PACKAGE, 'package.json'), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+async function serve(argv: string[]): Promise<number> {
+  const options = readOptions({ argv, out: tell, err: process.stderr }, SERVE_USAGE, {})
+  if (typeof options === 'number') return options
   const signal = untilSignal()
   try {
     const service = await startService(process.env, logLines())
@@ -117,8 +126,7 @@ async function look(
   const ctrlC = new AbortController()
   void untilSignal().then(() => ctrlC.abort())
   try {
-    const out = (line: string) => process.stdout.write(`${line}\n`)
-    return await run({ argv, out, err: process.stderr, signal: ctrlC.signal })
+    return await run({ argv, out: tell, err: process.stderr, signal: ctrlC.signal })
   } catch (error) {
     say(whyNot(command, error))
     return 2
@@ -152,14 +160,14 @@ async function openNew(into: string | undefined) {
   const objects = await openStore(config)
   assureWayTo(dirname(path))
   const { finish, abandon, ...driver } = buildSqlite(path)
-  return { ...world, path, objects, ledger: rebuild(driver), finish, abandon }
+  return { ...world, path, config, objects, ledger: rebuild(driver), finish, abandon }
 }
 
 /** A folder that is not there would be made, and found to lack everything. */
 function openStore(config: ReturnType<typeof readKeptConfig>) {
   if (!config.s3 && !existsSync(config.objectsDir))
     throw new ConfigError([
-      { pointer: 'OBJECTS_DIR', message: `there is no folder ${config.objectsDir}` },
+      { pointer: 'OBJECTS_DIR', message: `there is no folder ${resolve(config.objectsDir)}` },
     ])
   return openObjects(config)
 }

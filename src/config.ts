@@ -145,9 +145,19 @@ const callbackSecrets = list.transform((items, context) => {
   return items
 })
 
+/** It is cut out of all that is logged, stored and shown: fewer letters would stand in too much. */
+const SHORTEST_API_KEY = 8
+
+const apiKey = z
+  .string('expected the API key of your ModelsLab account')
+  .min(
+    SHORTEST_API_KEY,
+    `expected ${SHORTEST_API_KEY} characters or more, since it is cut out of logs and links`,
+  )
+
 const settings = z
   .object({
-    MODELSLAB_API_KEY: z.string('expected the API key of your ModelsLab account'),
+    MODELSLAB_API_KEY: apiKey,
     MODELSLAB_BASE_URL: baseUrl.default('https://modelslab.com'),
     PUBLIC_URL: z
       .string(
@@ -264,7 +274,7 @@ export function readKeptConfig(env: Record<string, string | undefined>): Omit<Co
   const publicUrl = env['PUBLIC_URL']?.trim() ? env['PUBLIC_URL'] : 'http://localhost'
   const { modelsLab, ...kept } = readConfig({
     ...env,
-    MODELSLAB_API_KEY: 'none',
+    MODELSLAB_API_KEY: 'nobody is called',
     PUBLIC_URL: publicUrl,
   })
   return kept

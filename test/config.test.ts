@@ -62,6 +62,11 @@ describe('readConfig', () => {
       { modelsLab: expect.objectContaining({ apiKey: 'padded-key' }) as never },
     ],
     [
+      'MODELSLAB_API_KEY',
+      '8-char-s',
+      { modelsLab: expect.objectContaining({ apiKey: '8-char-s' }) as never },
+    ],
+    [
       'PUBLIC_URL',
       'HTTPS://Images.Example.com:443/base//',
       { publicUrl: 'https://images.example.com/base' },
@@ -132,6 +137,7 @@ describe('readConfig', () => {
   it.each([
     ['MODELSLAB_API_KEY', undefined],
     ['MODELSLAB_API_KEY', '  '],
+    ['MODELSLAB_API_KEY', ' 7-chars '],
     ['MODELSLAB_BASE_URL', 'modelslab.com'],
     ['MODELSLAB_BASE_URL', 'ftp://modelslab.com'],
     ['PUBLIC_URL', undefined],

@@ -1,4 +1,6 @@
+import { resolve } from 'node:path'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
+import type { Config } from '../config.ts'
 import type { Output } from '../demo/progress.ts'
 
 /** A command as it was called: its words, and where it says what. */
@@ -19,7 +21,7 @@ export const INTERRUPTED = 130
  * understood.
  */
 export function readOptions<const Options extends NonNullable<ParseArgsConfig['options']>>(
-  { argv, out, err }: Call,
+  { argv, out, err }: Pick<Call, 'argv' | 'out' | 'err'>,
   usage: string,
   options: Options,
 ) {
@@ -36,6 +38,14 @@ export function readOptions<const Options extends NonNullable<ParseArgsConfig['o
     return 2
   }
 }
+
+/** Which ledger is looked at: in another folder, the same settings name another one. */
+export const ledgerLine = ({ databasePath }: Pick<Config, 'databasePath'>) =>
+  `ledger  ${resolve(databasePath)}\n`
+
+/** Which store is looked at. */
+export const storeLine = ({ s3, objectsDir }: Pick<Config, 's3' | 'objectsDir'>) =>
+  `store   ${s3 ? `the bucket ${s3.bucket} at ${s3.endpoint ?? 'AWS'}` : resolve(objectsDir)}\n`
 
 const EVERY_MS = 100
 const EVERY_PLAIN_MS = 10_000

@@ -5,6 +5,7 @@ import {
   duration,
   type Hole,
 } from '../audit/completeness.ts'
+import type { Config } from '../config.ts'
 import { table } from '../demo/table.ts'
 import { firstIdAt } from '../model/uuid.ts'
 import {
@@ -12,23 +13,28 @@ import {
   counted,
   grouped,
   INTERRUPTED,
+  ledgerLine,
   readOptions,
   showBar,
   tabbed,
 } from './command.ts'
 
-const USAGE = `afterimage completeness tells whether every generation ended once, in one way that is on record, or is still in time.
+const USAGE = `afterimage completeness tells whether every generation ended once, in one way
+that is on record, or is still in time.
 
-  --since T   only what was requested at T or later: an RFC 3339 time, or how long ago: 90s, 30m, 24h, 7d
+  --since T   only what was requested at T or later: an RFC 3339 time, or how
+              long ago: 90s, 30m, 24h, 7d
   --until T   only what was requested before T
   --json      one JSON object a line: the holes, then the report
 
-It prints every hole, then by which road generations ended, the provider's missed callbacks, and the margins at archiving.
-It only reads the ledger, and the service may run meanwhile. Settings are those of the service.
+It prints every hole, then by which road generations ended, the provider's
+missed callbacks, and the margins at archiving. It only reads the ledger, and
+the service may run meanwhile. Settings are those of the service.
 Ends with 0 if nothing is missing, 1 if there are holes, 2 if it could not look.
 `
 
-type World = Pick<Completing, 'audit' | 'config' | 'now'> & {
+type World = Pick<Completing, 'audit' | 'now'> & {
+  config: Completing['config'] & Pick<Config, 'databasePath'>
   env: Record<string, string | undefined>
 }
 
@@ -49,6 +55,7 @@ export async function runCompleteness(call: Call, world: () => Promise<World>): 
     return 2
   }
   const { env, ...opened } = await world()
+  err.write(ledgerLine(opened.config))
   const bar = showBar(err, env, opened.now)
   const line = options.json ? jsonHole : plainHole
   const found = (hole: Hole) => {

@@ -1,15 +1,28 @@
+import type { Config } from '../config.ts'
 import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../audit/rebuild.ts'
-import { type Call, counted, INTERRUPTED, readOptions, showBar, tabbed } from './command.ts'
+import {
+  type Call,
+  counted,
+  INTERRUPTED,
+  readOptions,
+  showBar,
+  storeLine,
+  tabbed,
+} from './command.ts'
 
-const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in the store.
+const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in
+the store.
 
-  --into PATH   where the new ledger is to be (DATABASE_PATH); nothing may be there yet
+  --into PATH   where the new ledger is to be (DATABASE_PATH); nothing may be
+                there yet
   --json        one JSON object a line instead of tab-separated fields
 
-It prints one line a problem: a record that is broken, clashing or unreadable and was left out, an object that is missing.
-Generations that were under way have no record: each is adopted when its callback comes, as long as the service has the
-callback secret that it had. Settings are those of the service.
-Ends with 0 if everything was restored, 1 if something was not, 2 if no ledger was made.
+It prints one line a problem: a record that is broken, clashing or unreadable
+and was left out, an object that is missing. Generations that were under way
+have no record: each is adopted when its callback comes, as long as the service
+has the callback secret that it had. Settings are those of the service.
+Ends with 0 if everything was restored, 1 if something was not, 2 if no ledger
+was made.
 `
 
 /** Where the new ledger is made: nothing is there before it is whole. */
@@ -17,6 +30,7 @@ type World = Pick<Rebuilding, 'ledger' | 'objects' | 'pause'> & {
   now: () => number
   env: Record<string, string | undefined>
   path: string
+  config: Pick<Config, 's3' | 'objectsDir'>
   finish: () => void
   abandon: () => void
 }
@@ -30,8 +44,9 @@ export async function runRebuild(
     json: { type: 'boolean', default: false },
   })
   if (typeof options === 'number') return options
-  const { env, path, finish, abandon, ...opened } = await world(options.into)
+  const { env, path, config, finish, abandon, ...opened } = await world(options.into)
   const { signal, err } = call
+  err.write(storeLine(config))
   const bar = showBar(err, env, opened.now)
   const line = options.json ? JSON.stringify : plainLine
   const found = (problem: RebuildProblem) => {

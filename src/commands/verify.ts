@@ -1,17 +1,34 @@
+import type { Config } from '../config.ts'
 import { type Finding, verify, type Verified, type Verifying } from '../audit/verify.ts'
-import { type Call, counted, INTERRUPTED, readOptions, showBar, size, tabbed } from './command.ts'
+import {
+  type Call,
+  counted,
+  INTERRUPTED,
+  ledgerLine,
+  readOptions,
+  showBar,
+  size,
+  storeLine,
+  tabbed,
+} from './command.ts'
 
-const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and store both ways.
+const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and
+store both ways.
 
-  --repair   copies what is missing or altered again from wherever its links still work, and writes missing records
+  --repair   copies what is missing or altered again from wherever its links
+             still work, and writes missing records
   --json     one JSON object a line instead of tab-separated fields
 
-It prints one line a finding: what it is (missing, altered, unreadable, orphaned), the object's key, the images that show it,
-and what was found. It writes nothing to the ledger, and the service may run meanwhile. Settings are those of the service.
-Ends with 0 if all is well or was repaired, 1 if something is not, 2 if it could not look.
+It prints one line a finding: what it is (missing, altered, unreadable,
+orphaned), the object's key, the images that show it, and what was found. It
+writes nothing to the ledger, and the service may run meanwhile. Settings are
+those of the service.
+Ends with 0 if all is well or was repaired, 1 if something is not, 2 if it
+could not look.
 `
 
-type World = Pick<Verifying, 'ledger' | 'audit' | 'objects' | 'get' | 'config' | 'pause'> & {
+type World = Pick<Verifying, 'ledger' | 'audit' | 'objects' | 'get' | 'pause'> & {
+  config: Verifying['config'] & Pick<Config, 'databasePath' | 's3' | 'objectsDir'>
   now: () => number
   env: Record<string, string | undefined>
 }
@@ -24,6 +41,7 @@ export async function runVerify(call: Call, world: () => Promise<World>): Promis
   if (typeof options === 'number') return options
   const { env, now, ...opened } = await world()
   const { signal, err } = call
+  err.write(ledgerLine(opened.config) + storeLine(opened.config))
   const bar = showBar(err, env, now)
   const line = options.json ? jsonLine : plainLine
   const found = (finding: Finding) => {
@@ -39,6 +57,7 @@ export async function runVerify(call: Call, world: () => Promise<World>): Promis
   })
   bar.clear()
   err.write(`${signal.aborted ? 'Interrupted. ' : ''}${summary(verified, options.repair)}\n`)
+  err.write(strangers(verified))
   if (signal.aborted) return INTERRUPTED
   return left(verified) > 0 ? 1 : 0
 }
@@ -53,6 +72,20 @@ function summary(verified: Verified, repair: boolean) {
     `${counted(objects, 'object')} read (${size(bytes)}), ${counted(records, 'record')} looked for: ${kinds.join(', ')}.`,
     ...(repair ? [`${repaired} repaired, ${left(verified)} left.`] : []),
   ].join(' ')
+}
+
+const NOT_THE_STORE = `Everything is missing: is this the store that the service writes to? It has
+its own settings (OBJECTS_DIR, or S3_BUCKET and S3_ENDPOINT) and folder.
+`
+const NOT_THE_LEDGER = `Everything is orphaned: is this the ledger of the service that writes to this
+store? It has its own settings (DATABASE_PATH) and folder.
+`
+
+/** A ledger and a store that have nothing in common are hardly those of one service. */
+function strangers({ objects, records, findings: { missing, orphaned } }: Verified) {
+  const named = objects + records
+  if (named > 0 && missing === named) return NOT_THE_STORE
+  return named === 0 && orphaned > 0 ? NOT_THE_LEDGER : ''
 }
 
 const nameOf = ({ generationId, source, position }: Finding['images'][number]) =>

@@ -1,42 +1,51 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ConfigError } from '../config.ts'
+import { holdLock, LedgerInUse } from '../ledger/driver/sqlite.node.ts'
 import { type Service, startService } from '../node.ts'
 import { type Simulator, startSimulator } from '../simulator/simulator.ts'
-import { client, type Client, type Generation, type TimelineEvent } from './client.ts'
+import { client, type Client, type Generation } from './client.ts'
 import { type Progress, showProgress } from './progress.ts'
+import { report, type Told, whereToLook } from './report.ts'
 import { STORIES, type Story } from './stories.ts'
-import { table } from './table.ts'
 
 /** Made anew by every demo. */
 const DIRECTORY = 'data/demo'
+const DATABASE = `${DIRECTORY}/afterimage.db`
 const TIME_LIMIT_MS = 28_000
 const POLL_MS = 150
 /** Fewer than there are stories, so that some are refused for now and held. */
 const MAX_QUEUED = 8
 
-interface Told {
-  story: Story
-  generation: Generation
-  tookMs: number | null
-}
+const USAGE = `afterimage demo runs the service and a simulated ModelsLab on this machine, and
+${STORIES.length} generations that misbehave. It needs no account and no settings.
+
+  --exit   ends with the last generation, instead of serving until Ctrl-C
+  --s3     keeps images in the bucket of S3_BUCKET and the AWS environment
+
+Ledger and images are in ${DIRECTORY}, which every demo makes anew.
+Ends with 0 if every generation ended as it should, 1 if one did not, 2 if it
+could not begin.
+`
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
 /**
  * `afterimage demo`: resolves with the exit code, 0 only if every generation ended as it should.
+ * `call` is how a command of ours is called.
  */
-export async function runDemo(argv: string[], interrupted: () => Promise<void>): Promise<number> {
+export async function runDemo(
+  argv: string[],
+  call: string,
+  interrupted: () => Promise<void>,
+): Promise<number> {
   const options = readArguments(argv)
-  if (typeof options === 'string') {
-    say(options)
-    return 2
-  }
-  rmSync(DIRECTORY, { recursive: true, force: true })
+  if (typeof options === 'number') return options
   const simulator = await startSimulator({ maxQueued: MAX_QUEUED, knobs: { retry_after: 1 } })
   const token = randomBytes(24).toString('base64url')
   // Between the lines of the progress nobody could read them, and some stories are about trouble.
@@ -59,7 +68,7 @@ export async function runDemo(argv: string[], interrupted: () => Promise<void>):
   try {
     const ok = await tell(client(service.url, token), service, ctrlC.signal)
     if (!ok) for (const line of trouble.values()) say(line)
-    process.stdout.write(`\n${whereToLook(service, options.exit ? null : token)}\n`)
+    process.stdout.write(`\n${whereToLook(service, call, options.exit ? null : token)}\n`)
     if (options.exit) return ok ? 0 : 1
     say('\nServing until Ctrl-C.')
     await ended
@@ -75,37 +84,64 @@ async function startOrSayWhy(
   write: (line: string) => void,
 ) {
   try {
+    makeAnew()
     return await startService(env, write)
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    say(`afterimage demo cannot start on these settings:\n${error.message}`)
+    if (error instanceof ConfigError)
+      say(`afterimage demo cannot start on these settings:\n${error.message}`)
+    else if (error instanceof LedgerInUse)
+      say(`afterimage demo cannot begin: ${error.message}. If it is another demo, end that first.`)
+    else throw error
     return null
+  }
+}
+
+/** Empties the folder under its lock: what a running process has there is its own. */
+function makeAnew() {
+  mkdirSync(DIRECTORY, { recursive: true })
+  const lock = holdLock(DATABASE)
+  try {
+    for (const name of readdirSync(DIRECTORY))
+      if (!name.startsWith(`${basename(DATABASE)}.lock`))
+        rmSync(join(DIRECTORY, name), { recursive: true })
+  } finally {
+    lock.release()
   }
 }
 
 const S3_SETTINGS = ['S3_BUCKET', 'S3_ENDPOINT', 'S3_REGION', 'AWS_REGION', 'S3_FORCE_PATH_STYLE']
 
-/** What was asked for, or why it cannot be had. */
+/** What was asked for; else the code to end with. */
 function readArguments(
   argv: string[],
-): { exit: boolean; s3: Record<string, string | undefined> } | string {
+): { exit: boolean; s3: Record<string, string | undefined> } | number {
   try {
     const { values } = parseArgs({
       args: argv,
       options: {
         exit: { type: 'boolean', default: false },
         s3: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h' },
       },
     })
+    if (values.help) {
+      process.stdout.write(USAGE)
+      return 0
+    }
     if (!values.s3) return { exit: values.exit, s3: {} }
-    if (!process.env['S3_BUCKET']?.trim())
-      return 'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.'
+    if (!process.env['S3_BUCKET']?.trim()) {
+      say(
+        'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.',
+      )
+      return 2
+    }
     return {
       exit: values.exit,
       s3: Object.fromEntries(S3_SETTINGS.map((name) => [name, process.env[name]])),
     }
   } catch (error) {
-    return `${error instanceof Error ? error.message : String(error)}\nafterimage demo takes --exit and --s3.`
+    say(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE.trimEnd()}`)
+    return 2
   }
 }
 
@@ -117,7 +153,7 @@ async function settings(simulator: Simulator, token: string) {
     MODELSLAB_BASE_URL: simulator.apiUrl,
     PUBLIC_URL: `http://127.0.0.1:${port}`,
     PORT: String(port),
-    DATABASE_PATH: `${DIRECTORY}/afterimage.db`,
+    DATABASE_PATH: DATABASE,
     OBJECTS_DIR: `${DIRECTORY}/objects`,
     API_TOKENS: `demo:admin:${token}`,
     ALLOWED_PRIVATE_ORIGINS: `${simulator.outputOrigin},${simulator.proxyOrigin}`,
@@ -147,8 +183,7 @@ async function tell(api: Client, service: Service, ctrlC: AbortSignal) {
     await Promise.all(told.map((one, index) => look(api, one, index, progress, began)))
   }
   progress.end()
-  const rows = await Promise.all(told.map((one) => row(api, one)))
-  process.stdout.write(`\n${table([HEAD, ...rows])}\n`)
+  process.stdout.write(`\n${await report(api, told)}\n`)
   const wrong = told.filter((one) => !endedAsItShould(one))
   say(
     wrong.length === 0
@@ -203,41 +238,6 @@ const endedAsItShould = ({ story, generation, tookMs }: Told) =>
   generation.nsfw.verdict === story.nsfw &&
   generation.failure?.code === story.failure
 
-const HEAD = ['generation', 'status', 'archive', 'nsfw', 'copies', 'seconds', 'what happened']
-
-async function row(api: Client, one: Told) {
-  const { story, generation, tookMs } = one
-  const archived = generation.images.filter(({ status }) => status === 'archived').length
-  return [
-    story.name,
-    generation.status,
-    generation.archive_status,
-    generation.nsfw.verdict,
-    `${archived}/${generation.images.length}`,
-    tookMs === null ? 'not ended' : (tookMs / 1000).toFixed(1),
-    whatHappened(await api.timeline(generation.id), generation),
-  ]
-}
-
-/** The timeline in a few words. */
-function whatHappened(events: TimelineEvent[], generation: Generation) {
-  const count = (wanted: string) => events.filter(({ event }) => event === wanted).length
-  const callbacks = events
-    .filter(({ event }) => event === 'callback')
-    .reduce((sum, { detail }) => sum + (detail.count ?? 0), 0)
-  return [
-    generation.failure?.code,
-    count('held') > 0 && 'held, then sent',
-    events.some(({ event, detail }) => event === 'replied' && detail.status === 'unreadable') &&
-      'no readable reply',
-    callbacks === 0 ? 'no callback' : callbacks > 1 && `${callbacks} callbacks`,
-    count('fetched') > 0 && 'asked the provider',
-    count('attempt') > 0 && `${count('attempt')} failed downloads`,
-  ]
-    .filter(Boolean)
-    .join(', ')
-}
-
 /** Anyone can POST to a webhook; only the MAC in its URL opens it. */
 async function forgedCallback(service: Service, [first]: Told[]) {
   const id = first?.generation.id ?? ''
@@ -247,16 +247,6 @@ async function forgedCallback(service: Service, [first]: Told[]) {
   })
   await response.body?.cancel()
   return response.status
-}
-
-/** `token` is null where nobody serves any more. */
-function whereToLook({ url, config }: Service, token: string | null) {
-  const ledger = `sqlite3 ${config.databasePath} 'select id, status, archive_status, nsfw_verdict from generations'`
-  const objects = config.s3 ? `the bucket ${config.s3.bucket}` : `ls -R ${config.objectsDir}`
-  const door = `curl -s -H 'authorization: Bearer ${token ?? ''}' '${url}/v1/generations?nsfw=flagged'`
-  return ['Look at', '', ...(token === null ? [] : [door]), ledger, objects]
-    .map((line, n) => (n > 1 ? `  ${line}` : line))
-    .join('\n')
 }
 
 /** `wanted`, or whichever is free where that one is taken. */

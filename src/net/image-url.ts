@@ -29,7 +29,7 @@ export interface UrlPolicy {
 /**
  * The URL, without its fragment, if a download may ask for it; `base` is what a relative one is
  * resolved against. Throws ImageFailure `refused_url` or `refused_address`, both final, and never
- * repeats what it was given but the host.
+ * repeats what it was given but the origin.
  */
 export function judgeUrl(raw: string, policy: UrlPolicy, base?: URL): URL {
   if (raw.length > MAX_URL_CHARACTERS)
@@ -70,13 +70,13 @@ function isOurs({ hostname, port }: URL, own: URL) {
 }
 
 function judgePublic(url: URL) {
-  if (url.protocol !== 'https:') throw refusedUrl('The scheme is not https.')
-  if (url.port !== '') throw refusedUrl(`Port ${url.port} is not 443.`)
+  const unlisted = `${url.origin} is not among ALLOWED_PRIVATE_ORIGINS`
+  if (url.protocol !== 'https:') throw refusedUrl(`The scheme is not https, and ${unlisted}.`)
+  if (url.port !== '') throw refusedUrl(`Port ${url.port} is not 443, and ${unlisted}.`)
   const literal = literalAddress(url.hostname)
   if (literal !== null && !isPublicUnicast(literal)) {
-    throw new ImageFailure('refused_address', `${literal} is not a public address.`, {
-      final: true,
-    })
+    const message = `${literal} is not a public address, and ${unlisted}.`
+    throw new ImageFailure('refused_address', message, { final: true })
   }
 }
 

@@ -17,37 +17,46 @@ export interface Terminal {
 type Flags = Record<string, string | boolean | undefined>
 
 /**
- * `afterimage simulator`. `argv` holds what follows the command's name. Resolves with the exit
- * code: 0 when it was interrupted, 1 where a port cannot be had, 2 for options that make no sense.
+/**
+ * `afterimage simulator`. `argv` holds what follows the command's name, `call` is how a command of
+ * ours is called. Resolves with the exit code: 0 when it was interrupted, 1 where a port cannot be
+ * had, 2 for options that make no sense.
  */
-export async function runSimulator(argv: string[], terminal: Terminal): Promise<number> {
+export async function runSimulator(
+  argv: string[],
+  call: string,
+  terminal: Terminal,
+): Promise<number> {
   let options: SimulatorOptions
   try {
     const flags = readFlags(argv)
     if (flags.help) {
-      terminal.out(usage)
+      terminal.out(usage(call))
       return 0
     }
     options = readOptions(flags)
   } catch (error) {
-    terminal.err(`${messageOf(error)}\nafterimage simulator --help lists the options.\n`)
+    terminal.err(`${messageOf(error)}\n${call} simulator --help lists the options.\n`)
     return 2
   }
-  return serve(options, terminal)
+  return serve(options, call, terminal)
 }
 
-async function serve(options: SimulatorOptions, terminal: Terminal) {
+async function serve(options: SimulatorOptions, call: string, terminal: Terminal) {
   const log = (line: string) => terminal.err(`${new Date().toISOString().slice(11, 19)} ${line}\n`)
   // Listens before it starts: an interruption may come while the ports are being opened.
   const interrupted = terminal.interrupted()
   try {
     const simulator = await startSimulator({ ...options, log })
-    terminal.err(banner(simulator, options.key))
+    terminal.err(banner(simulator, call, options.key))
     await interrupted
     await simulator.close()
     return 0
   } catch (error) {
-    terminal.err(`The simulator cannot start: ${messageOf(error)}\n`)
+    const advice = isTaken(error)
+      ? `, perhaps by another simulator. Any free ports: ${call} simulator --port 0`
+      : ''
+    terminal.err(`The simulator cannot start: ${messageOf(error)}${advice}\n`)
     return 1
   }
 }
@@ -95,6 +104,10 @@ function readInteger(flags: Flags, name: string, least: number, most: number) {
   const value = Number(text)
   if (/^\d+$/.test(text) && value >= least && value <= most) return value
   throw new Error(`--${name} ${text} is not an integer from ${least} to ${most}.`)
+}
+
+function isTaken(error: unknown) {
+  return error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
 }
 
 function messageOf(error: unknown) {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
@@ -9,6 +9,7 @@ import { type Output, showProgress } from '../../src/demo/progress.ts'
 import { STORIES } from '../../src/demo/stories.ts'
 import { Bucket, s3Settings } from '../support/process/bucket.ts'
 import { builtCli } from '../support/process/built.ts'
+import { command } from '../support/process/command.ts'
 import { until } from '../support/process/program.ts'
 import { radosgwInstalled, startRadosgw } from '../support/radosgw.ts'
 
@@ -29,7 +30,7 @@ const demo = async (argv: string[], env: Record<string, string> = {}) =>
 
 /** The same in a terminal (script(1) of util-linux), all of whose screen is `said.out`. */
 async function demoOnTerminal(env: Record<string, string> = {}) {
-  const command = `stty rows 40 cols 120; exec ${process.execPath} ${await builtCli()} demo --exit`
+  const command = `stty rows 40 cols 80; exec ${process.execPath} ${await builtCli()} demo --exit`
   return start([SCRIPT, '-qec', command, '/dev/null'], { TERM: 'xterm', ...env })
 }
 
@@ -64,7 +65,13 @@ async function begin([program = '', ...argv]: string[], env: Record<string, stri
     return { ...said, code, made, tookMs: Date.now() - began }
   })
   await Promise.race([ended, until(() => /Afterimage at/u.test(said.out + said.err), LIMIT_MS)])
-  return { said, ended, press: (key: string) => child.stdin.write(key) }
+  return {
+    said,
+    ended,
+    folder,
+    press: (key: string) => child.stdin.write(key),
+    interrupt: () => child.kill('SIGINT'),
+  }
 }
 
 const toldEveryStory = (text: string) =>
@@ -84,6 +91,36 @@ describe.concurrent('afterimage demo', () => {
     expect(err).toMatch(/^ +\d+\.\d s {2}all is well: succeeded, archived ■■$/mu)
     expect(err).toContain('Every generation ended as it should.')
     expect(objectsIn(made).length).toBeGreaterThan(10)
+    expect(out.split('\n').filter(({ length }) => length > 80)).toEqual([])
+  })
+
+  it('is refused where another one runs, whose data it leaves alone', async ({ expect }) => {
+    const first = await demo([])
+
+    const second = await command(['demo', '--exit'], {}, first.folder)
+
+    expect([second.code, second.out]).toEqual([2, ''])
+    expect(second.err).toBe(
+      'afterimage demo cannot begin: data/demo/afterimage.db is in use by another process. ' +
+        'If it is another demo, end that first.\n',
+    )
+    await until(() => first.said.err.includes('Serving until Ctrl-C'), LIMIT_MS)
+    first.interrupt()
+    const { code, made } = await first.ended
+    expect(code).toBe(0)
+    expect(objectsIn(made).length).toBeGreaterThan(10)
+  })
+
+  it('begins anew where another one has ended', async ({ expect, onTestFinished }) => {
+    const folder = await mkdtemp(join(tmpdir(), 'afterimage-demo-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const left = join(folder, 'data/demo/objects/left')
+    await mkdir(left, { recursive: true })
+    await writeFile(join(folder, 'data/demo/afterimage.db'), 'no ledger')
+
+    const { code } = await command(['demo', '--exit'], {}, folder)
+
+    expect([code, existsSync(left)]).toEqual([0, false])
   })
 
   it.skipIf(!isS3Here)(
@@ -171,7 +208,7 @@ describe.concurrent('afterimage demo', () => {
     const { err, code } = await (await demo(['--bucket'])).ended
 
     expect(code).toBe(2)
-    expect(err).toContain('afterimage demo takes --exit and --s3.')
+    expect(err).toMatch(/^Unknown option '--bucket'[^]*\n {2}--exit .*\n {2}--s3 /u)
   })
 })
 

@@ -109,6 +109,16 @@ describe('download, by URL', () => {
   })
 
   it.each([
+    ['http://127.0.0.1:9101/1.png', 'The scheme is not https, and http://127.0.0.1:9101'],
+    ['http://cdn.test/1.png?sig=x', 'The scheme is not https, and http://cdn.test'],
+    ['https://cdn.test:8443/1.png', 'Port 8443 is not 443, and https://cdn.test:8443'],
+    ['https://10.1.2.3/1.png', '10.1.2.3 is not a public address, and https://10.1.2.3'],
+  ])('says of %s which setting would allow it', async (url, why) => {
+    const message = `${why} is not among ALLOWED_PRIVATE_ORIGINS.`
+    await expect(download(vi.fn<Get>(), url, policy())).rejects.toMatchObject({ message })
+  })
+
+  it.each([
     'https://user:hunter2@cdn.test/?sig=hunter2',
     'https://cdn.test:1/?sig=hunter2',
     'https://[hunter2]/?sig=hunter2',

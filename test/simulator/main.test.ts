@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { knobNames } from '../../src/simulator/knobs/knobs.ts'
 import { runSimulator } from '../../src/simulator/main.ts'
@@ -18,7 +19,7 @@ function terminal() {
       out: (text: string) => void (written.out += text),
       err: (text: string) => {
         written.err += text
-        if (text.includes('Settings for Afterimage')) ready(text)
+        if (text.includes('To start Afterimage')) ready(text)
       },
       interrupted: () => interrupted,
     },
@@ -28,7 +29,7 @@ function terminal() {
 describe('afterimage simulator', () => {
   it('prints help that names every knob', async () => {
     const screen = terminal()
-    expect(await runSimulator(['--help'], screen.terminal)).toBe(0)
+    expect(await runSimulator(['--help'], 'afterimage', screen.terminal)).toBe(0)
     for (const name of knobNames)
       expect(screen.written.out).toMatch(new RegExp(`^${name}[ =]`, 'm'))
   })
@@ -41,7 +42,7 @@ describe('afterimage simulator', () => {
     [['somewhere'], 'somewhere'],
   ])('refuses %j with exit code 2, saying why', async (argv, complaint) => {
     const screen = terminal()
-    expect(await runSimulator(argv, screen.terminal)).toBe(2)
+    expect(await runSimulator(argv, 'afterimage', screen.terminal)).toBe(2)
     expect(screen.written.err).toContain(complaint)
   })
 
@@ -49,6 +50,7 @@ describe('afterimage simulator', () => {
     const screen = terminal()
     const code = runSimulator(
       ['--port', '0', '--key', 'the-key', '--reply', 'success', '--delay', '0'],
+      'afterimage',
       screen.terminal,
     )
     const banner = await screen.banner
@@ -69,7 +71,41 @@ describe('afterimage simulator', () => {
   it('ends with 1 where the port is taken', async () => {
     const screen = terminal()
     const { port } = new URL((await start()).apiUrl)
-    expect(await runSimulator(['--port', port], screen.terminal)).toBe(1)
+    expect(await runSimulator(['--port', port], 'npx --no afterimage', screen.terminal)).toBe(1)
     expect(screen.written.err).toContain('EADDRINUSE')
+    expect(screen.written.err).toContain(
+      'perhaps by another simulator. Any free ports: npx --no afterimage simulator --port 0\n',
+    )
+  })
+
+  it('prints settings that a shell takes whole, whatever is in the key', async () => {
+    const screen = terminal()
+    const key = `it's "the" $key`
+    const code = runSimulator(['--port', '0', '--key', key], 'npx --no afterimage', screen.terminal)
+    const banner = await screen.banner
+    screen.interrupt()
+    await code
+    const exports = banner.match(/^ {2}export .*\n/gmu)?.join('') ?? ''
+    const shown = [
+      'MODELSLAB_BASE_URL',
+      'MODELSLAB_API_KEY',
+      'PUBLIC_URL',
+      'ALLOWED_PRIVATE_ORIGINS',
+    ]
+
+    const asked = shown.map((name) => `"$${name}"`).join(' ')
+    const told = execFileSync('sh', ['-c', `${exports}printf '%s\\n' ${asked}`], {
+      encoding: 'utf8',
+    })
+
+    expect(told.split('\n')).toEqual([
+      expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/u),
+      key,
+      'http://127.0.0.1:8787',
+      expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+,http:\/\/127\.0\.0\.1:\d+$/u),
+      '',
+    ])
+    expect(banner).toContain('\n  npx --no afterimage serve\n')
+    expect(banner.split('\n').filter(({ length }) => length > 80)).toEqual([])
   })
 })

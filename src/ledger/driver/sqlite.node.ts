@@ -9,7 +9,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
@@ -82,7 +82,8 @@ export class LedgerMissing extends Error {
  * @throws LedgerMissing
  */
 export function readSqlite(path: string) {
-  if (!existsSync(path)) throw new LedgerMissing(`there is no ledger at ${path}`)
+  if (!existsSync(path))
+    throw new LedgerMissing(`there is no ledger at ${resolve(path)} (DATABASE_PATH)`)
   const client = new Database(path, { readonly: true, timeout: START_BUSY_MS })
   const atomically: Atomically = () =>
     Promise.reject(new Error('this ledger is open for reading only'))
@@ -168,8 +169,9 @@ function sync(path: string) {
  * Holds `<path>.lock`, and removes it in the end. Whoever had opened it before could then lock a
  * file that nobody else finds any more, beside one who makes it anew: a lock counts only where its
  * file is still in its place.
+ * @throws LedgerInUse
  */
-function holdLock(path: string) {
+export function holdLock(path: string) {
   const file = `${path}.lock`
   for (;;) {
     const found = fileAt(file)

@@ -152,7 +152,7 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
   ])('is refused at start on a disk or by another name: %s', (IMAGE_DELIVERY, message) => {
     const start = () =>
       readConfig({
-        MODELSLAB_API_KEY: 'key',
+        MODELSLAB_API_KEY: 'api-key-of-nobody',
         PUBLIC_URL: 'https://images.example.com',
         IMAGE_DELIVERY,
       })

@@ -76,7 +76,7 @@ async function build(sources: Source[], folder: string) {
   const temp = await mkdtemp(join(CACHE, 'new-'))
   await Promise.all(sources.map((source) => emit(join(temp, 'dist'), source)))
   await symlink(join(ROOT, 'migrations'), join(temp, 'migrations'))
-  await writeFile(join(temp, 'package.json'), '{"type":"module"}')
+  await symlink(join(ROOT, 'package.json'), join(temp, 'package.json'))
   // Whoever was faster built the same.
   await rename(temp, folder).catch(() => rm(temp, { recursive: true }))
 }
