@@ -1,13 +1,5 @@
-import {
-  givesWay,
-  halfOf,
-  type HostAnswer,
-  type News,
-  newsOf,
-  shareOut,
-  standingIn,
-  type Visit,
-} from '../model/fairness.ts'
+import { givesWay, halfOf, shareOut, standingIn } from '../model/fairness.ts'
+import { type HostAnswer, type News, newsOf, type Visit } from '../model/visit.ts'
 import type { Deps } from '../deps.ts'
 
 /** So many hosts are known at most: each look for work tells the ledger of all of them. */
@@ -37,10 +29,12 @@ export function createVisits(
     for (const visit of visits) if (now() - visit.beganAt >= expireAfterMs) visits.delete(visit)
     return shareOut({ slots, most, now: now(), visits, news, order: { ...order } })
   }
-  const hear = ({ host, beganAt }: Visit, answer: HostAnswer) => {
+  const hear = (visit: Visit, answer: HostAnswer) => {
+    const { host } = visit
+    const heard = newsOf(visit, answer, now(), news.get(host))
     // What is known for the longest time comes first in the map, and is forgotten first.
     news.delete(host)
-    news.set(host, newsOf(beganAt, answer, now()))
+    news.set(host, heard)
     const [oldest] = news.keys()
     if (news.size > MOST_KNOWN && oldest !== undefined) news.delete(oldest)
   }

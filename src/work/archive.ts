@@ -8,7 +8,8 @@ import {
   type Place,
   type Sequel,
 } from '../model/attempt.ts'
-import { type HostAnswer, type Shares, sharesOfAll } from '../model/fairness.ts'
+import { type Shares, sharesOfAll } from '../model/fairness.ts'
+import type { HostAnswer } from '../model/visit.ts'
 import { fetchPicture } from '../pictures/fetch-picture.ts'
 import type { Deps, Get, PutOptions } from '../deps.ts'
 

@@ -85,7 +85,7 @@ export async function visited(here: World) {
         output: Array.from({ length: count }, (_, n) => `https://${host}/${n}.png`),
       }),
     /** Lets time pass, until `isDone` where it is given. Returns how many seconds. */
-    pass: async (most: number, isDone = () => false) => {
+    pass: async (most: number, isDone: () => boolean = () => false) => {
       const from = seconds()
       await settled()
       while (!isDone() && seconds() - from < most - 1e-6) {

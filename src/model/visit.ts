@@ -1,0 +1,101 @@
+/** How long a download keeps its slot from others that could go. */
+const PATIENCE_MS = 1000
+/** The same against hosts that have a slot: some hosts are slow, and what gives way was in vain. */
+const LONG_PATIENCE_MS = 5000
+/** Who answered longer ago is new again. */
+const LATELY_MS = 10 * 60_000
+
+/** A download that holds a slot. */
+export interface Visit {
+  readonly host: string
+  readonly beganAt: number
+  /** The host has done its part: what is left is ours. */
+  readonly isOver: boolean
+}
+
+/** The whole of what was asked for, less than that, or nothing in time. */
+export type HostAnswer = 'bytes' | 'refusal' | 'silence'
+
+/** What was heard of a host last. */
+export interface News {
+  at: number
+  /** How often it hung since it answered. */
+  hangs: number
+}
+
+/** Who takes its time to refuse holds a slot like one that says nothing. */
+export function newsOf(visit: Visit, answer: HostAnswer, now: number, before?: News): News {
+  const isQuick = !isLate({ ...visit, isOver: false }, now, PATIENCE_MS)
+  if (answer === 'bytes' || (answer === 'refusal' && isQuick)) return { at: now, hangs: 0 }
+  if (!before) return { at: now, hangs: 1 }
+  // Downloads that hang side by side hang once.
+  const isSame = before.hangs > 0 && visit.beganAt < before.at
+  return { at: now, hangs: before.hangs + (isSame ? 0 : 1) }
+}
+
+export type Standing = 'answers' | 'new' | 'hangs'
+
+/** One that holds a slot, or of which something was heard. */
+export interface Host<V> {
+  name: string
+  standing: Standing
+  /** The oldest first. */
+  visits: V[]
+  news: News | undefined
+}
+
+export function hostsOf<V extends Visit>(
+  visits: V[],
+  news: ReadonlyMap<string, News>,
+  now: number,
+): Host<V>[] {
+  const byHost = new Map([...news.keys()].map((host): [string, V[]] => [host, []]))
+  for (const visit of visits.toSorted(byAge))
+    byHost.set(visit.host, [...(byHost.get(visit.host) ?? []), visit])
+  return [...byHost].map(([name, own]) => {
+    const last = news.get(name)
+    return { name, visits: own, news: last, standing: standingOf(own, last, now) }
+  })
+}
+
+const byAge = (a: Visit, b: Visit) => a.beganAt - b.beganAt
+
+function standingOf(visits: Visit[], last: News | undefined, now: number): Standing {
+  const answeredAt = last?.hangs === 0 ? last.at : -Infinity
+  const waited = visits.filter((visit) => isLate(visit, now, PATIENCE_MS))
+  if (waited.some(({ beganAt }) => beganAt >= answeredAt)) return 'hangs'
+  if (last && last.hangs > 0) return 'hangs'
+  return last && apart(now, last.at) <= LATELY_MS ? 'answers' : 'new'
+}
+
+/** Either way: the clock may have been set back. */
+const apart = (now: number, at: number) => Math.abs(now - at)
+
+const isLate = ({ isOver, beganAt }: Visit, now: number, patienceMs: number) =>
+  !isOver && apart(now, beganAt) >= patienceMs
+
+/**
+ * Those that give way: first what a host holds beside its oldest, then those that give way to
+ * others that hang, each time the oldest first.
+ */
+export function lateOnes<V extends Visit>(hosts: Host<V>[], now: number) {
+  return hosts
+    .filter(({ standing }) => standing === 'hangs')
+    .flatMap(({ visits, news }) => {
+      // Who answered last is not as bad as those who did not.
+      const patienceMs = news?.hangs === 0 ? Infinity : PATIENCE_MS * 2 ** (news?.hangs ?? 0)
+      return visits.map((visit, nth) => ({
+        visit,
+        isSpare: nth > 0,
+        isLong: isLate(visit, now, LONG_PATIENCE_MS),
+        isTired: isLate(visit, now, patienceMs),
+      }))
+    })
+    .filter(({ visit }) => isLate(visit, now, PATIENCE_MS))
+    .toSorted(
+      (a, b) =>
+        Number(b.isSpare) - Number(a.isSpare) ||
+        Number(b.isTired) - Number(a.isTired) ||
+        byAge(a.visit, b.visit),
+    )
+}
