@@ -43,7 +43,9 @@ export const number = declared<number>()
 export const bytes = declared<Uint8Array>()
 export const flag = declared<boolean>(Number)
 /** Stored, or read by json_each, as JSON; what is undefined is NULL. */
-export const json = declared<unknown>((value) => JSON.stringify(value) ?? null)
+export const json = declared<unknown>((value) =>
+  value === undefined ? null : JSON.stringify(value),
+)
 
 /** The same value, which may be absent. */
 export const orNull = <Name extends string, T>({ name, encode }: Value<Name, T>) =>
@@ -67,7 +69,7 @@ export const sql = <const Parts extends readonly unknown[]>(
 ): Fragment<WantedByAll<Parts>> => untyped(strings, ...parts)
 
 /** SQL as it stands. Never of anything that came from outside. */
-export const raw = (text: string): Fragment => untyped.raw(text) as Fragment
+export const raw = (text: string): Fragment => untyped.raw(text)
 
 export const join = <Values extends object>(parts: readonly Fragment<Values>[], between: string) =>
   untyped.join([...parts], untyped.raw(between)) as Fragment<Values>
@@ -79,7 +81,7 @@ export const assignments = <Columns extends Record<string, Column>>(columns: Col
       const value = new Value(name, (given) =>
         given === null ? null : column.mapToDriverValue(given),
       )
-      return untyped`${untyped.raw(column.name)} = ${value}` as Fragment
+      return untyped`${untyped.raw(column.name)} = ${value}`
     }),
     ', ',
   ) as unknown as Fragment<{ [Name in keyof Columns]: GetColumnData<Columns[Name]> }>
@@ -134,7 +136,7 @@ function filler(param: unknown): (values: Record<string, unknown>) => unknown {
   const { name } = param
   const encode = param instanceof Value ? (param.encode as (value: unknown) => unknown) : plain
   return (values) => {
-    if (!(name in values)) throw new Error(`no value was given for "${String(name)}"`)
+    if (!(name in values)) throw new Error(`no value was given for "${name}"`)
     return encode(values[name])
   }
 }

@@ -121,24 +121,38 @@ describe('an image that does not come', () => {
   })
 })
 
+const HUGE = { status: 200, headers: { 'content-length': String(25 * MEBIBYTE + 1) } }
+
+describe('a redirect to a private address', () => {
+  it('ends an attempt, is tried again, and reaches nothing', async () => {
+    const here = world()
+    here.cdn.pages.set(LINK, { status: 302, headers: { location: 'https://127.0.0.1/' } })
+    const id = await offered(here, { output: [LINK] })
+    await attempts(here, 60)
+    expect(await shown(here, id)).toMatchObject({
+      archive_status: 'pending',
+      images: [{ status: 'pending', failure: { code: 'refused_redirect' } }],
+    })
+    here.cdn.pages.set(LINK, await png('red'))
+
+    await attempts(here, 200)
+
+    expect([...new Set(here.cdn.gets)]).toEqual([LINK])
+    expect(here.cdn.gets.length).toBeGreaterThan(2)
+    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+  })
+})
+
 describe('what is refused for good', () => {
   it.each([
     ['a URL without TLS', 'http://pub-1.r2.dev/a.png', 'refused_url', 0],
     ['no URL', 'a.png', 'refused_url', 0],
     ['another scheme', 'file:///etc/passwd', 'refused_url', 0],
     ['a private address', 'https://169.254.169.254/latest/meta-data', 'refused_address', 0],
-    ['a redirect to a private address', 'https://pub-1.r2.dev/inside', 'refused_redirect', 1],
     ['over 25 MiB, declared', 'https://pub-1.r2.dev/huge', 'too_large', 1],
   ])('%s is tried once', async (_what, link, code, gets) => {
     const here = world()
-    here.cdn.pages.set('https://pub-1.r2.dev/inside', {
-      status: 302,
-      headers: { location: 'https://127.0.0.1/' },
-    })
-    here.cdn.pages.set('https://pub-1.r2.dev/huge', {
-      status: 200,
-      headers: { 'content-length': String(25 * MEBIBYTE + 1) },
-    })
+    here.cdn.pages.set('https://pub-1.r2.dev/huge', HUGE)
     const id = await offered(here, { output: [link] })
 
     await attempts(here, HOUR, 60)
@@ -152,7 +166,7 @@ describe('what is refused for good', () => {
 
   it('does not cost an image its other places', async () => {
     const here = world()
-    here.cdn.pages.set(`${LINK}?v=1`, { status: 302, headers: { location: 'https://127.0.0.1/' } })
+    here.cdn.pages.set(`${LINK}?v=1`, HUGE)
     const id = await offered(here, { output: [`${LINK}?v=1`] })
     await here.callback(id, success(id, { id: '', output: [`${LINK}?v=2`] }))
     await attempts(here, 60)

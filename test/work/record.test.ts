@@ -169,10 +169,10 @@ it('writes no record again because a fetch told nothing new', async () => {
 
 describe('while images wait for a slot', () => {
   /** One host each, and none of them answers. */
-  const silent = ['b', 'c', 'd'].map((name) => `https://${name}.example.net/a.png`)
+  const silent = [...'bcdefghi'].map((name) => `https://${name}.example.net/a.png`)
 
   async function behind() {
-    const here = world({ ARCHIVE_CONCURRENCY: '2' })
+    const here = world({ ARCHIVE_CONCURRENCY: '1' })
     const red = await png('red')
     const downloads = silent.map((link) => hanging(here, link))
     for (const link of silent) await offered(here, { output: [link] })
@@ -180,7 +180,7 @@ describe('while images wait for a slot', () => {
     here.deps.wake = loop.wake
     onTestFinished(() => loop.stop())
     onTestFinished(() => downloads.forEach(({ send }) => send(red)))
-    await Promise.all(downloads.slice(0, 2).map(({ asked }) => asked))
+    await downloads[0]?.asked
     const { id } = await submitted(here)
     await here.callback(id, { status: 'failed', track_id: id, message: 'Failed, Try Again' })
     return { here, id }
@@ -192,7 +192,7 @@ describe('while images wait for a slot', () => {
     here.clock.advance(60)
 
     await until(() => read(here, id))
-    expect(here.cdn.gets).not.toContain(silent[2])
+    expect(new Set(here.cdn.gets).size).toBeLessThan(silent.length)
   })
 
   it('a record waits with them', async () => {
