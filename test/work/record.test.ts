@@ -169,7 +169,9 @@ it('writes no record again because a fetch told nothing new', async () => {
 
 describe('while images wait for a slot', () => {
   /** One host each, and none of them answers. */
-  const silent = [...'bcdefghi'].map((name) => `https://${name}.example.net/a.png`)
+  const silent = ['b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'].map(
+    (name) => `https://${name}.example.net/a.png`,
+  )
 
   async function behind() {
     const here = world({ ARCHIVE_CONCURRENCY: '1' })
