@@ -13,7 +13,7 @@ const importsIn = (text: string, file: string) =>
   )
 const folderOf = (file: string) => (file.includes('/') ? file.split('/')[0] : '')
 
-const WIRING = ['cli.ts', 'node.ts', 'worker.ts']
+const WIRING = ['cli.ts', 'commands/main.ts', 'node.ts', 'worker.ts']
 const ONLY_NODE = [
   'better-sqlite3',
   '@hono/node-server',

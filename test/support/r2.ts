@@ -10,7 +10,7 @@ import type { ObjectStore } from '../../src/deps.ts'
  * of the port.
  */
 const WORKER = `
-import { r2Store } from '../r2.mjs'
+import { r2Store } from './r2.mjs'
 const found = (object) => object
   ? new Response(object.body, { headers: { 'x-bytes': String(object.bytes) } })
   : new Response(null, { status: 404 })
