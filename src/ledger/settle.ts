@@ -25,17 +25,23 @@ import {
 /** Bodies kept whole for one generation; of further ones only hash and time. */
 const MOST_BODIES = 20
 
-const deciding = (archiveStatus: Fragment) =>
-  statement(sql`
+/** What is not named is not written: SQLite would write the entry of its index anew. */
+const deciding = (archive: { sets: Fragment; status: Fragment }) => {
+  const after = { status: sql`${text('status')}`, isNews: sql`${flag('isNews')}` }
+  return statement(sql`
     update generations set version = version + 1, fetch_leased_until = null,
-      archive_status = ${archiveStatus}, ${assignments(settledColumns)},
-      ${owed({ status: sql`${text('status')}`, archiveStatus, isNews: sql`${flag('isNews')}` })}
+      ${archive.sets} ${assignments(settledColumns)},
+      ${owed({ ...after, archiveStatus: archive.status })}
     where id = ${text('id')} and version = ${number('version')} returning id`).yields<{
     id: string
   }>()
+}
 
-const decide = deciding(raw('archive_status'))
-const decideToCopy = deciding(raw(`'pending'`))
+const decide = deciding({ sets: raw(''), status: raw('archive_status') })
+const decideToCopy = deciding({
+  sets: raw(`archive_status = 'pending',`),
+  status: raw(`'pending'`),
+})
 
 const adopt = statement(sql`
   insert into generations (id, status, requested_at)

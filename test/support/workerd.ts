@@ -72,7 +72,7 @@ export async function newHome(): Promise<Home> {
  * caller sees whose write is made all the same.
  */
 const MOODY_D1 = `
-import worker from '../worker/worker.js'
+import worker from './worker.js'
 const moody = (mood, statement) => ({
   statement,
   bind: (...values) => moody(mood, statement.bind(...values)),
