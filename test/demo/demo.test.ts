@@ -52,7 +52,7 @@ async function begin([program = '', ...argv]: string[], env: Record<string, stri
     cwd: folder,
     env: { PATH: process.env['PATH'], ...env },
     stdio: 'pipe',
-    timeout: 2 * LIMIT_MS,
+    timeout: 3 * LIMIT_MS,
     killSignal: 'SIGKILL',
   })
   const said = { out: '', err: '' }
