@@ -3,7 +3,6 @@ import { expect } from 'vitest'
 import { type Bench, it } from '../support/process/bench.ts'
 import { type Break, builtCli } from '../support/process/built.ts'
 import { submitted } from '../support/process/client.ts'
-import { start } from '../support/process/program.ts'
 import { type Job, type Script } from '../support/process/stand-in.ts'
 import { type Call, callsIn, watchCalls } from '../support/process/strace.ts'
 
@@ -55,8 +54,7 @@ function disorder(calls: Call[], mark: string) {
 async function disorders(bench: Bench, ...breaks: Break[]) {
   const provider = await bench.standIn(accepts)
   const { folder, settings } = await bench.home(provider.settings())
-  const program = await start(settings, await builtCli(...breaks))
-  bench.after(program.kill)
+  const program = await bench.start(settings, await builtCli(...breaks))
   for (let n = 0; n < ONE_BY_ONE + AT_ONCE; n++) await submitted(program)
   const watch = await watchCalls(program.child.pid ?? 0, join(folder, 'calls'))
   if (!watch) return null
