@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isRedacted, redactUrl } from '../../src/model/shown-url.ts'
+import { cpuClock } from '../support/cpu.ts'
 
 describe('redactUrl', () => {
   it.each([
@@ -80,9 +81,9 @@ describe('redactUrl', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => typeof redactUrl(text) === 'string'),
     )
-    const startedAt = performance.now()
+    const tookMs = cpuClock()
     for (const unit of [':', '/', '@', '?', '&', 'a', 'a:', '&token=', '%'])
       redactUrl(unit.repeat(1_000_000))
-    expect(performance.now() - startedAt).toBeLessThan(10_000)
+    expect(tookMs()).toBeLessThan(10_000)
   })
 })

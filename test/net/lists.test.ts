@@ -12,6 +12,7 @@ import {
   world,
   type World,
 } from '../support/world.ts'
+import { cpuClock } from '../support/cpu.ts'
 
 const link = (n: number) => `https://pub-1.r2.dev/generations/${n}.png`
 const many = (count: number) => Array.from({ length: count }, (_, n) => link(n))
@@ -50,13 +51,13 @@ it('says so of a reply and of a fetch too, and of both lists together', async ()
 
 it('takes a list of 10,000 links forty times, and has room for the next callback', async () => {
   const here = world()
-  const startedAt = performance.now()
+  const tookMs = cpuClock()
   for (let i = 0; i < 40; i++)
     await offered(here, { output: many(10_000).map((url) => `${url}?${i}`) })
   const id = await offered(here, { output: [LINK] })
   expect((await shown(here, id)).images).toHaveLength(1)
   // Some 2 s on an idle machine; what grows with the square of the list would take minutes.
-  expect(performance.now() - startedAt).toBeLessThan(20_000)
+  expect(tookMs()).toBeLessThan(20_000)
 })
 
 it.each([

@@ -5,6 +5,7 @@ import { archiveDue } from '../../src/work/archive.ts'
 import { keys, offered } from '../support/archiving.ts'
 import { picture } from '../support/process/picture.ts'
 import { happened, LINK, sha256, shown, type World, world } from '../support/world.ts'
+import { cpuClock } from '../support/cpu.ts'
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1')
 
@@ -205,13 +206,13 @@ describe('An image host that sends an absurd picture', () => {
     const here = world()
     here.cdn.pages.set(LINK, made())
     const id = await offered(here, { output: [LINK] })
-    const startedAt = performance.now()
+    const tookMs = cpuClock()
     await archiveDue(here.deps, 10)
 
     expect((await shown(here, id)).images).toMatchObject([
       { status: 'archived', suspect: null, ...size },
     ])
-    expect(performance.now() - startedAt).toBeLessThan(5000)
+    expect(tookMs()).toBeLessThan(5000)
   })
 
   it.each(['png', 'jpeg', 'webp', 'gif', 'avif'] as const)(

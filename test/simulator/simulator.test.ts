@@ -2,6 +2,9 @@ import { describe, expect, it, vi } from 'vitest'
 import { startSimulator } from '../../src/simulator/simulator.ts'
 import { download, generate, inpaint, send, start, webhook } from '../support/simulator.ts'
 
+/** Less than a kept-alive connection is left open, and much less than an hour. */
+const AT_ONCE_MS = 4000
+
 describe('the journal', () => {
   it('tells who asked for what, and all that came of it', async () => {
     const [simulator, hook] = [await start(), await webhook([503])]
@@ -76,7 +79,7 @@ describe('the simulator', () => {
     await simulator.until((all) => all.length === 3)
     const before = performance.now()
     await simulator.close()
-    expect(performance.now() - before).toBeLessThan(500)
+    expect(performance.now() - before).toBeLessThan(AT_ONCE_MS)
     expect(await hanging).toBeInstanceOf(Error)
     expect(await succeeding).toBeInstanceOf(Error)
     expect(deaf.received).toEqual([])
@@ -91,7 +94,7 @@ describe('the simulator', () => {
     const response = await fetch(output[0] ?? '')
     const before = performance.now()
     await simulator.close()
-    expect(performance.now() - before).toBeLessThan(500)
+    expect(performance.now() - before).toBeLessThan(AT_ONCE_MS)
     await expect(response.arrayBuffer()).rejects.toThrow('terminated')
     expect(printed).not.toHaveBeenCalled()
     printed.mockRestore()

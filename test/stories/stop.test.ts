@@ -14,7 +14,7 @@ import {
   submitted,
   untilShown,
 } from '../support/process/client.ts'
-import { type Program, start, until } from '../support/process/program.ts'
+import { type Program, until } from '../support/process/program.ts'
 
 const readiness = async (program: Program) => {
   const response = await ask(program, '/readyz')
@@ -115,8 +115,7 @@ it.concurrent(
       from: 'generations.list(filter, limit), close }',
       to: 'generations.list(filter, limit), close: () => setTimeout(close, 1000) }',
     })
-    const program = await start(settings, cli)
-    stage.after(program.kill)
+    const program = await stage.start(settings, cli)
     const { id } = await submitted(program)
     await untilShown(program, id, isArchived)
 
@@ -176,8 +175,7 @@ it.concurrent(
       from: 'statements.push(...added)',
       to: "if (JSON.stringify(lists).includes('a fault of ours')) process.exit(); statements.push(...added)",
     })
-    const program = await start(settings, cli)
-    stage.after(program.kill)
+    const program = await stage.start(settings, cli)
     const { id } = await submitted(program)
 
     const unanswered = post(program, inpaint({ prompt: 'a fault of ours' })).catch(

@@ -3,7 +3,6 @@ import { expect } from 'vitest'
 import { type Stage, it } from '../support/process/bench.ts'
 import { type Break, builtCli } from '../support/process/built.ts'
 import { submitted } from '../support/process/client.ts'
-import { start } from '../support/process/program.ts'
 import { type Job, type Script } from '../support/process/stand-in.ts'
 import { type Call, callsIn, watchCalls } from '../support/process/strace.ts'
 
@@ -55,8 +54,7 @@ function disorder(calls: Call[], mark: string) {
 async function disorders(stage: Stage, ...breaks: Break[]) {
   const provider = await stage.standIn(accepts)
   const { folder, settings } = await stage.home(provider.settings())
-  const program = await start(settings, await builtCli(...breaks))
-  stage.after(program.kill)
+  const program = await stage.start(settings, await builtCli(...breaks))
   for (let n = 0; n < ONE_BY_ONE + AT_ONCE; n++) await submitted(program)
   const watch = await watchCalls(program.child.pid ?? 0, join(folder, 'calls'))
   if (!watch) return null

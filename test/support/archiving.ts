@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import { archiveDue } from '../../src/work/archive.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
 import { onD1 } from './driver.ts'
@@ -32,7 +32,7 @@ export async function attempts(here: World, seconds: number, step = 1) {
     const elapsed = (here.clock.now - from) / 1000
     for (let n = before; n < here.cdn.gets.length; n++) at.push(elapsed)
     if (elapsed >= seconds) return at
-    here.clock.advance(await idle(here, step, seconds - elapsed))
+    here.clock.advance(await idle(here, step, seconds - elapsed, IMAGES))
   }
 }
 
@@ -41,21 +41,23 @@ export async function attemptsAndFetches(here: World, seconds: number, step: num
     await archiveDue(here.deps, 100)
     await reconcileDue(here.deps, 100)
     await archiveDue(here.deps, 100)
-    const pause = await idle(here, step, seconds - elapsed)
+    const pause = await idle(here, step, seconds - elapsed, BOTH)
     here.clock.advance(pause)
     elapsed += pause
   }
 }
 
+const IMAGES = sql`select min(due_at) as at from images where status = 'pending'`
+export const FETCHES = sql`select min(fetch_due_at) as at from generations`
+const BOTH = sql`select min(at) as at from (${IMAGES} union all ${FETCHES})`
+
 /**
- * One step; over D1, where each look costs milliseconds, all the steps at which nothing will be
- * due.
+ * One step; over D1, where each look costs milliseconds, all the steps at which nothing will be due
+ * of what is done: what else waits is due at every one of them.
  */
-export async function idle({ db, clock }: World, step: number, atMost: number) {
+export async function idle({ db, clock }: World, step: number, atMost: number, of: SQL) {
   if (!onD1) return step
-  const [row] = await db.all<{ at: number | null }>(sql`
-    select min(at) as at from (
-      select min(due_at) as at from images where status = 'pending' union all select min(fetch_due_at) from generations)`)
+  const [row] = await db.all<{ at: number | null }>(of)
   const seconds = row?.at === null || row?.at === undefined ? atMost : (row.at - clock.now) / 1000
   return Math.max(1, Math.ceil(Math.min(seconds, atMost) / step)) * step
 }

@@ -3,7 +3,7 @@ import { archiveDue } from '../../src/work/archive.ts'
 import { readFetch } from '../../src/modelslab/read.ts'
 import { expireOverdue } from '../../src/work/expire.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
-import { idle } from '../support/archiving.ts'
+import { FETCHES, idle } from '../support/archiving.ts'
 import { onD1 } from '../support/driver.ts'
 import {
   decisions,
@@ -129,8 +129,10 @@ describe('a result that is late', () => {
     here.provider.results.push(() => new Promise(() => {}))
     here.provider.knows(success(id))
 
-    void reconcileDue(here.deps, 10)
-    const meanwhile = await reconcileDue(here.deps, 10)
+    // Whichever of them is first waits for ever.
+    const looks = [reconcileDue(here.deps, 10), reconcileDue(here.deps, 10)]
+    const meanwhile = await Promise.race(looks)
+    while (here.provider.fetches.length === 0) await new Promise(setImmediate)
     here.clock.advance(120)
     await reconcileDue(here.deps, 10)
 
@@ -363,7 +365,7 @@ async function fetches(here: World, seconds: number, step = 1) {
   const at: number[] = []
   for (let elapsed = 0; elapsed <= seconds;) {
     for (let n = await reconcileDue(here.deps, 10); n > 0; n--) at.push(elapsed)
-    const pause = await idle(here, step, seconds - elapsed)
+    const pause = await idle(here, step, seconds - elapsed, FETCHES)
     if (elapsed < seconds) here.clock.advance(pause)
     elapsed += pause
   }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it as plainIt } from 'vitest'
 import { freePort } from '../ports.ts'
-import { launch, type Program, type Settings, start, TOKEN } from './program.ts'
+import { launch, listening, type Program, type Settings, TOKEN } from './program.ts'
 import { type Script, StandIn, usual } from './stand-in.ts'
 
 export { TOKEN }
@@ -22,7 +22,8 @@ export interface Stage {
   home: (settings?: Settings) => Promise<Home>
   standIn: (script?: Script) => Promise<StandIn>
   launch: (settings: Settings) => Promise<Program>
-  start: (settings: Settings) => Promise<Program>
+  /** `cli`: another build than that of the sources as they are. */
+  start: (settings: Settings, cli?: string) => Promise<Program>
   /** All three: a home, a provider that follows `script`, and the service between them. */
   service: (
     script?: Script,
@@ -36,17 +37,24 @@ export const it = plainIt.extend<{ stage: Stage }>({
   // eslint-disable-next-line no-empty-pattern
   stage: async ({}, use) => {
     const undo: (() => Promise<void> | void)[] = []
-    await use(stage((one) => undo.unshift(one)))
+    let isOver = false
+    // A test that ran out of time goes on, and what it starts then is ended at once.
+    const after = (one: () => Promise<void> | void) =>
+      isOver ? void Promise.resolve(one()).catch(() => undefined) : void undo.unshift(one)
+    await use(stage(after))
+    isOver = true
     for (const one of undo) await one()
   },
 })
 
 function stage(after: Stage['after']): Stage {
-  const killedAfter = async (program: Promise<Program>) => {
-    const { kill } = await program
-    after(kill)
+  const launched = async (settings: Settings, cli?: string) => {
+    const program = await launch(settings, cli)
+    after(program.kill)
     return program
   }
+  const started = async (settings: Settings, cli?: string) =>
+    listening(await launched(settings, cli))
   const home = async (settings: Settings = {}) => {
     const folder = await mkdtemp(join(tmpdir(), 'afterimage-process-'))
     after(() => rm(folder, { recursive: true, force: true }))
@@ -65,12 +73,12 @@ function stage(after: Stage['after']): Stage {
     home,
     standIn,
     after,
-    launch: (settings) => killedAfter(launch(settings)),
-    start: (settings) => killedAfter(start(settings)),
+    launch: launched,
+    start: started,
     service: async (script, settings) => {
       const provider = await standIn(script)
       const here = await home({ ...provider.settings(), ...settings })
-      return { here, provider, program: await killedAfter(start(here.settings)) }
+      return { here, provider, program: await started(here.settings) }
     },
   }
 }

@@ -25,8 +25,13 @@ export interface Program {
 
 /** Resolves once it listens. `cli`: another build than that of the sources as they are. */
 export async function start(settings: Settings, cli?: string): Promise<Program> {
-  const program = await launch(settings, cli)
-  await until(() => program.url !== '' || program.child.exitCode !== null).catch(() => undefined)
+  return listening(await launch(settings, cli))
+}
+
+/** Resolves with the program once it listens. One that never does is ended. */
+export async function listening(program: Program): Promise<Program> {
+  const isDecided = () => program.url !== '' || program.child.exitCode !== null
+  await until(isDecided).catch(() => undefined)
   if (program.url !== '') return program
   await program.kill()
   throw new Error(`it did not start:\n${program.lines.join('\n')}`)
