@@ -77,9 +77,9 @@ const failed = statement(sql`
       = ${number('placesSeen')}
   returning source`).yields<{ source: ImageSource }>()
 
-/** Nothing was learned of it, and it is due as before. */
+/** It is due as before. */
 const givenBack = statement(sql`
-  update images set leased_until = null, attempts = attempts - 1
+  update images set leased_until = null
   where ${theImage} and status = 'pending' and leased_until = ${number('leasedUntil')}`)
 
 /** Those that another attempt would have served wait with it. */

@@ -78,15 +78,22 @@ const byUrgency = sql`${flag('slotlessFirst')} and not (standing <> 'hangs' and 
 
 const ONE = raw('1')
 
+/** The least tried of the first that die; not of all of them, which may be very many. */
+const leastTriedOfHost = <When extends object>(when: Fragment<When>) => sql`
+  select image.rowid from images image
+  where image.rowid in (${firstOfHost(when, raw('64'))})
+  order by image.attempts, image.expires_at limit 1`
+
 /** Which hosts are given something now: no more than there are slots. */
 const chosen = sql`
   firsts as (
     select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at, 1 as nth
-    from guests cross join images image on image.rowid = coalesce(
-      (${firstOfHost(isAlive, ONE)}), (${firstOfHost(isDead, ONE)}))),
+    from guests cross join images image on image.rowid = iif(standing = 'hangs',
+      coalesce((${leastTriedOfHost(isAlive)}), (${leastTriedOfHost(isDead)})),
+      coalesce((${firstOfHost(isAlive, ONE)}), (${firstOfHost(isDead, ONE)})))),
   queued as (select *, ${turn} as turn from firsts),
   chosen as materialized (
-    select host, standing, held, room, further from queued
+    select host, standing, held, room, further, id, is_dead, expires_at, nth from queued
     where standing = 'answers' or turn <= ${number('unproven')} + further
     order by ${byUrgency} limit ${number('limit')} + ${number('strangerFurther')})`
 
@@ -103,10 +110,14 @@ const claim = statement(sql`
   where rowid in (
     with recursive ${hosts}, ${guests}, ${chosen},
     ready as (
-      select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at,
+      select * from chosen where standing <> 'answers'
+      union all
+      select guests.host, standing, held, room, further, image.rowid, ${isDead}, image.expires_at,
         row_number() over (
-          partition by guests.host order by ${isDead}, image.expires_at, image.rowid) as nth
-      from chosen guests cross join images image on image.rowid in (
+          partition by guests.host order by ${isDead}, image.expires_at, image.rowid)
+      from (
+        select host, standing, held, room, further from chosen where standing = 'answers'
+      ) guests cross join images image on image.rowid in (
         ${firstOfHost(isAlive, perHost)} union all ${firstOfHost(isDead, perHost)}
         limit ${perHost})),
     placed as (

@@ -1,4 +1,4 @@
-import { hostsOf, lateOnes, type News, type Standing, type Visit } from './visit.ts'
+import { hostsOf, isStale, lateOnes, type News, type Standing, type Visit } from './visit.ts'
 
 /**
  * How image hosts share the slots of the archiver.
@@ -11,10 +11,11 @@ import { hostsOf, lateOnes, type News, type Standing, type Visit } from './visit
  *    the one that hung the longest time ago. Of the new ones each second is the newest, so that a
  *    crowd of them cannot hold up who comes after it.
  * 4. Who hangs gives way. To one that is new: any download that is waited for. To another that
- *    hangs: what was waited for twice as long as the last time. To one that answers and holds none:
- *    what is held over rules 2 and 3, by hosts that answered when they took it; and after longer,
- *    to whoever answers. What gave way is tried again as if it had not been.
- * 5. Else goes first what dies first; every second time, who has no slot goes before.
+ *    hangs, or another image of the same host: what was waited for twice as long as the last time.
+ *    To one that answers and holds none: what is held over rules 2 and 3, by hosts that answered
+ *    when they took it; and after longer, to whoever answers. What gave way is due as before.
+ * 5. Else goes first what dies first; every second time, who has no slot goes before. Of a host that
+ *    hangs goes first what was tried least: its other images may be had.
  *
  * So fifty new hosts that hang hold half of the slots, and are changed for each other every second,
  * until each had its turn; from then on one that is new waits a second at most, and one that is
@@ -92,17 +93,18 @@ export function shareOut<V extends Visit>(situation: Situation<V>) {
       hangs: further(tired.length),
       // A single slot is all that who answers could have.
       answers: further(slots > 1 ? spare : late.length),
+      itself: Math.min(1, most - limit),
     },
   })
   const shares: Shares = {
     limit,
     unproven: half - lawful,
     perHost: half,
-    known: hosts.map(({ name: host, standing, visits: own, news: last }) => ({
-      host,
-      ...share(standing, own.length, last?.at),
+    known: hosts.map((host) => ({
+      host: host.name,
+      ...share({ ...host, held: host.visits.length, isStale: isStale(host, now) }),
     })),
-    stranger: share('new', 0),
+    stranger: share({ standing: 'new' }),
     order,
   }
   return { shares, free, late: late.map(({ visit }) => visit) }
@@ -113,8 +115,11 @@ type Division<V extends Visit> = ReturnType<typeof shareOut<V>>
 /** Which downloads give way to those that begin at `hosts`. */
 export function givesWay<V extends Visit>(division: Division<V>, hosts: readonly string[]) {
   const { shares, free, late } = division
-  const unproven = hosts.filter((host) => standingIn(shares, host) !== 'answers').length
-  return late.slice(0, Math.max(0, hosts.length - free, unproven - shares.unproven))
+  const unproven = hosts.filter((host) => standingIn(shares, host) !== 'answers')
+  const own = unproven.flatMap((host) => late.find((visit) => visit.host === host) ?? [])
+  const others = late.filter((visit) => !own.includes(visit))
+  const count = Math.max(own.length, hosts.length - free, unproven.length - shares.unproven)
+  return [...own, ...others].slice(0, count)
 }
 
 export const standingIn = ({ known, stranger }: Shares, host: string) =>
@@ -135,14 +140,14 @@ export function sharesOfAll(
     limit,
     half,
     unproven: 0,
-    further: { new: 0, hangs: 0, answers: 0 },
+    further: { new: 0, hangs: 0, answers: 0, itself: 0 },
   })
   return {
     limit,
     unproven: 0,
     perHost: half,
-    known: [...busy].map(([host, held]) => ({ host, ...share('answers', held) })),
-    stranger: share('answers', 0),
+    known: [...busy].map(([host, held]) => ({ host, ...share({ standing: 'answers', held }) })),
+    stranger: share({ standing: 'answers' }),
     order: { slotlessFirst: false, newestFirst: false },
   }
 }
@@ -153,16 +158,24 @@ interface Limits {
   limit: number
   half: number
   unproven: number
-  /** How many give way to the first of a host that holds none. */
-  further: Record<Standing, number>
+  /** How many give way to the first of a host that holds none, or to another image of its own. */
+  further: Record<Standing | 'itself', number>
+}
+
+interface Asking {
+  standing: Standing
+  held?: number
+  since?: number
+  /** One of its own downloads is to give way. */
+  isStale?: boolean
 }
 
 const sharesWithin =
   ({ limit, half, unproven, further: givesWay }: Limits) =>
-  (standing: Standing, held: number, since = 0): Share => {
-    const further = held > 0 ? 0 : givesWay[standing]
+  ({ standing, held = 0, since = 0, isStale: isInItsPlace = false }: Asking): Share => {
+    const further = isInItsPlace ? givesWay.itself : held > 0 ? 0 : givesWay[standing]
     const isAllowed = standing === 'answers' || unproven + further > 0
-    const most = standing === 'answers' ? half : 1
+    const most = standing === 'answers' ? half : isInItsPlace ? held + 1 : 1
     const room = limit + further > 0 && isAllowed ? Math.max(0, most - held) : 0
     return { standing, held, room, further, since }
   }

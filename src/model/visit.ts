@@ -1,6 +1,6 @@
 /** How long a download keeps its slot from others that could go. */
 const PATIENCE_MS = 1000
-/** The same against hosts that have a slot: some hosts are slow, and what gives way was in vain. */
+/** The same against those that have less claim to it: what gives way was downloaded in vain. */
 const LONG_PATIENCE_MS = 5000
 /** Who answered longer ago is new again. */
 const LATELY_MS = 10 * 60_000
@@ -41,7 +41,10 @@ export interface Host<V> {
   standing: Standing
   /** The oldest first. */
   visits: V[]
-  news: News | undefined
+  /** How long it is waited for before another that hangs, or another image of its own, may go. */
+  patienceMs: number
+  /** When something was heard of it last. */
+  since: number
 }
 
 export function hostsOf<V extends Visit>(
@@ -54,7 +57,9 @@ export function hostsOf<V extends Visit>(
     byHost.set(visit.host, [...(byHost.get(visit.host) ?? []), visit])
   return [...byHost].map(([name, own]) => {
     const last = news.get(name)
-    return { name, visits: own, news: last, standing: standingOf(own, last, now) }
+    const patienceMs = last?.hangs === 0 ? LONG_PATIENCE_MS : PATIENCE_MS * 2 ** (last?.hangs ?? 0)
+    const standing = standingOf(own, last, now)
+    return { name, visits: own, standing, patienceMs, since: last?.at ?? 0 }
   })
 }
 
@@ -74,6 +79,12 @@ const apart = (now: number, at: number) => Math.abs(now - at)
 const isLate = ({ isOver, beganAt }: Visit, now: number, patienceMs: number) =>
   !isOver && apart(now, beganAt) >= patienceMs
 
+/** Whether it was waited for long enough with all that it holds. */
+export const isStale = ({ standing, visits, patienceMs }: Host<Visit>, now: number) =>
+  standing === 'hangs' &&
+  visits.length > 0 &&
+  visits.every((visit) => isLate(visit, now, patienceMs))
+
 /**
  * Those that give way: first what a host holds beside its oldest, then those that give way to
  * others that hang, each time the oldest first.
@@ -81,16 +92,14 @@ const isLate = ({ isOver, beganAt }: Visit, now: number, patienceMs: number) =>
 export function lateOnes<V extends Visit>(hosts: Host<V>[], now: number) {
   return hosts
     .filter(({ standing }) => standing === 'hangs')
-    .flatMap(({ visits, news }) => {
-      // Who answered last is not as bad as those who did not.
-      const patienceMs = news?.hangs === 0 ? Infinity : PATIENCE_MS * 2 ** (news?.hangs ?? 0)
-      return visits.map((visit, nth) => ({
+    .flatMap(({ visits, patienceMs }) =>
+      visits.map((visit, nth) => ({
         visit,
         isSpare: nth > 0,
         isLong: isLate(visit, now, LONG_PATIENCE_MS),
         isTired: isLate(visit, now, patienceMs),
-      }))
-    })
+      })),
+    )
     .filter(({ visit }) => isLate(visit, now, PATIENCE_MS))
     .toSorted(
       (a, b) =>

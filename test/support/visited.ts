@@ -37,7 +37,7 @@ export async function visited(here: World) {
     })
 
   const get: Get = async (url, signal) => {
-    const manner = manners.get(url.host) ?? { after: 0 }
+    const manner = manners.get(url.href) ?? manners.get(url.host) ?? { after: 0 }
     const download: Download = { host: url.host, url: url.href, began: seconds(), ended: Infinity }
     downloads.push(download)
     const took = manner === 'hangs' ? TIMEOUT_S : manner.after
@@ -78,7 +78,8 @@ export async function visited(here: World) {
     downloads,
     /** Those of hosts that begin with `name`. */
     of: (name: string) => downloads.filter(({ host }) => host.startsWith(name)),
-    behaves: (host: string, manner: Manner) => manners.set(host, manner),
+    /** A host does, or a single link of it. */
+    behaves: (where: string, manner: Manner) => manners.set(where, manner),
     /** So many links of a host come in one callback. */
     offer: (host: string, count: number) =>
       offered(here, {
