@@ -40,7 +40,7 @@ describe('a Node that the program', () => {
   it.each(['22.19.0', '24.0.0', '26.0.0'])('runs on is not kept from it (%s)', async (version) => {
     const { code, said, err } = await helpOn(version)
     expect({ code, err }).toEqual({ code: 0, err: '' })
-    expect(said).toContain('afterimage serve')
+    expect(said).toContain('Usage: npm run -s afterimage -- COMMAND')
   })
 })
 
