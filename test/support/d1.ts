@@ -41,8 +41,8 @@ export const d1Worker = (names: string[]) => ({
   },
 })
 
-/** workerd closes a connection after 5 s of silence: a busy test must not take one up just then. */
-const agent = new Agent({ keepAliveTimeout: 1000 })
+/** workerd closes a connection after 5 s of silence: a busy test would take one up just then. */
+const agent = new Agent({ pipelining: 0 })
 
 /**
  * A D1 database of the worker above, as its binding would look from inside. `before` sees each

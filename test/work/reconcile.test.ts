@@ -132,7 +132,9 @@ describe('a result that is late', () => {
     // Whichever of them is first waits for ever.
     const looks = [reconcileDue(here.deps, 10), reconcileDue(here.deps, 10)]
     const meanwhile = await Promise.race(looks)
-    while (here.provider.fetches.length === 0) await new Promise(setImmediate)
+    const failed = Promise.all(looks)
+    while (here.provider.fetches.length === 0)
+      await Promise.race([failed, new Promise(setImmediate)])
     here.clock.advance(120)
     await reconcileDue(here.deps, 10)
 
