@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import type { Config } from '../config.ts'
-import type { Output } from '../demo/progress.ts'
+import type { Output } from './terminal/progress.ts'
 
 /** A command as it was called: its words, and where it says what. */
 export interface Call {

@@ -6,7 +6,7 @@ import {
   type Hole,
 } from '../audit/completeness.ts'
 import type { Config } from '../config.ts'
-import { table } from '../demo/table.ts'
+import { table } from './terminal/table.ts'
 import { firstIdAt } from '../model/uuid.ts'
 import {
   type Call,

@@ -10,7 +10,7 @@ import { holdLock, LedgerInUse } from '../ledger/driver/sqlite.node.ts'
 import { type Service, startService } from '../node.ts'
 import { type Simulator, startSimulator } from '../simulator/simulator.ts'
 import { client, type Client, type Generation } from './client.ts'
-import { type Progress, showProgress } from './progress.ts'
+import { type Progress, showProgress } from '../commands/terminal/progress.ts'
 import { report, type Told, whereToLook } from './report.ts'
 import { STORIES, type Story } from './stories.ts'
 

@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts'
 import type { Client, Generation, TimelineEvent } from './client.ts'
 import type { Story } from './stories.ts'
-import { table } from './table.ts'
+import { table } from '../commands/terminal/table.ts'
 
 /** A story, and how far it got. */
 export interface Told {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { table } from '../../src/demo/table.ts'
+import { table } from '../../src/commands/terminal/table.ts'
 import { runChaos } from './chaos.ts'
 
 const USAGE = `npm run chaos -- [--rounds N] [--generations N] [--seed N]
