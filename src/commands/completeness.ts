@@ -1,23 +1,13 @@
-import {
-  complete,
-  type Completeness,
-  type Completing,
-  duration,
-  type Hole,
-} from '../audit/completeness.ts'
+import { complete, type Completeness, type Completing } from '../audit/completeness.ts'
+import { duration } from '../audit/duration.ts'
+import type { Hole } from '../audit/holes.ts'
 import type { Config } from '../config.ts'
 import { table } from './terminal/table.ts'
 import { firstIdAt } from '../model/uuid.ts'
-import {
-  type Call,
-  counted,
-  grouped,
-  INTERRUPTED,
-  ledgerLine,
-  readOptions,
-  showBar,
-  tabbed,
-} from './command.ts'
+import { type Call, INTERRUPTED, ledgerLine } from './command.ts'
+import { readOptions } from './terminal/options.ts'
+import { counted, grouped, tabbed } from './terminal/words.ts'
+import { showBar } from './terminal/bar.ts'
 
 const USAGE = `afterimage completeness tells whether every generation ended once, in one way
 that is on record, or is still in time.

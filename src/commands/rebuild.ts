@@ -1,14 +1,9 @@
 import type { Config } from '../config.ts'
 import { type RebuildProblem, type Rebuilding, rebuild, type Rebuilt } from '../audit/rebuild.ts'
-import {
-  type Call,
-  counted,
-  INTERRUPTED,
-  readOptions,
-  showBar,
-  storeLine,
-  tabbed,
-} from './command.ts'
+import { type Call, INTERRUPTED, storeLine } from './command.ts'
+import { readOptions } from './terminal/options.ts'
+import { counted, tabbed } from './terminal/words.ts'
+import { showBar } from './terminal/bar.ts'
 
 const USAGE = `afterimage rebuild makes a lost ledger again, from the records and objects in
 the store.

@@ -1,16 +1,9 @@
 import type { Config } from '../config.ts'
 import { type Finding, verify, type Verified, type Verifying } from '../audit/verify.ts'
-import {
-  type Call,
-  counted,
-  INTERRUPTED,
-  ledgerLine,
-  readOptions,
-  showBar,
-  size,
-  storeLine,
-  tabbed,
-} from './command.ts'
+import { type Call, INTERRUPTED, ledgerLine, storeLine } from './command.ts'
+import { readOptions } from './terminal/options.ts'
+import { counted, size, tabbed } from './terminal/words.ts'
+import { showBar } from './terminal/bar.ts'
 
 const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and
 store both ways.

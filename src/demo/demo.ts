@@ -1,38 +1,21 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
-import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { ConfigError } from '../config.ts'
-import { holdLock, LedgerInUse } from '../ledger/driver/sqlite.node.ts'
+import { LedgerInUse } from '../ledger/driver/sqlite.node.ts'
 import { type Service, startService } from '../node.ts'
-import { type Simulator, startSimulator } from '../simulator/simulator.ts'
+import { startSimulator } from '../simulator/simulator.ts'
 import { client, type Client, type Generation } from './client.ts'
 import { type Progress, showProgress } from '../commands/terminal/progress.ts'
+import { readArguments } from './options.ts'
+import { makeAnew, settings } from './place.ts'
 import { report, type Told, whereToLook } from './report.ts'
 import { STORIES, type Story } from './stories.ts'
 
-/** Made anew by every demo. */
-const DIRECTORY = 'data/demo'
-const DATABASE = `${DIRECTORY}/afterimage.db`
 /** They take some seconds, and longer beside other work. */
 const TIME_LIMIT_MS = 120_000
 const POLL_MS = 150
 /** Fewer than there are stories, so that some are refused for now and held. */
 const MAX_QUEUED = 8
-
-const USAGE = `afterimage demo runs the service and a simulated ModelsLab on this machine, and
-${STORIES.length} generations that misbehave. It needs no account and no settings.
-
-  --exit   ends with the last generation, instead of serving until Ctrl-C
-  --s3     keeps images in the bucket of S3_BUCKET and the AWS environment
-
-Ledger and images are in ${DIRECTORY}, which every demo makes anew.
-Ends with 0 if every generation ended as it should, 1 if one did not, 2 if it
-could not begin.
-`
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
@@ -94,74 +77,6 @@ async function startOrSayWhy(
       say(`afterimage demo cannot begin: ${error.message}. If it is another demo, end that first.`)
     else throw error
     return null
-  }
-}
-
-/** Empties the folder under its lock: what a running process has there is its own. */
-function makeAnew() {
-  mkdirSync(DIRECTORY, { recursive: true })
-  const lock = holdLock(DATABASE)
-  try {
-    for (const name of readdirSync(DIRECTORY))
-      if (!name.startsWith(`${basename(DATABASE)}.lock`))
-        rmSync(join(DIRECTORY, name), { recursive: true })
-  } finally {
-    lock.release()
-  }
-}
-
-const S3_SETTINGS = ['S3_BUCKET', 'S3_ENDPOINT', 'S3_REGION', 'AWS_REGION', 'S3_FORCE_PATH_STYLE']
-
-/** What was asked for; else the code to end with. */
-function readArguments(
-  argv: string[],
-): { exit: boolean; s3: Record<string, string | undefined> } | number {
-  try {
-    const { values } = parseArgs({
-      args: argv,
-      options: {
-        exit: { type: 'boolean', default: false },
-        s3: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h' },
-      },
-    })
-    if (values.help) {
-      process.stdout.write(USAGE)
-      return 0
-    }
-    if (!values.s3) return { exit: values.exit, s3: {} }
-    if (!process.env['S3_BUCKET']?.trim()) {
-      say(
-        'afterimage demo --s3 expects S3_BUCKET, and credentials where the AWS SDK looks for them.',
-      )
-      return 2
-    }
-    return {
-      exit: values.exit,
-      s3: Object.fromEntries(S3_SETTINGS.map((name) => [name, process.env[name]])),
-    }
-  } catch (error) {
-    say(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE.trimEnd()}`)
-    return 2
-  }
-}
-
-/** Everything shorter than in production, so that the end of each story is seen in seconds. */
-async function settings(simulator: Simulator, token: string) {
-  const port = await freePort(8787)
-  return {
-    MODELSLAB_API_KEY: 'any-key-will-do',
-    MODELSLAB_BASE_URL: simulator.apiUrl,
-    PUBLIC_URL: `http://127.0.0.1:${port}`,
-    PORT: String(port),
-    DATABASE_PATH: DATABASE,
-    OBJECTS_DIR: `${DIRECTORY}/objects`,
-    API_TOKENS: `demo:admin:${token}`,
-    ALLOWED_PRIVATE_ORIGINS: `${simulator.outputOrigin},${simulator.proxyOrigin}`,
-    RECONCILE_GRACE_SECONDS: '1',
-    RETRY_BASE_SECONDS: '0.3',
-    LINK_LIFETIME_HOURS: String(6 / 3600),
-    LOG_LEVEL: 'warn',
   }
 }
 
@@ -248,16 +163,4 @@ async function forgedCallback(service: Service, [first]: Told[]) {
   })
   await response.body?.cancel()
   return response.status
-}
-
-/** `wanted`, or whichever is free where that one is taken. */
-async function freePort(wanted: number): Promise<number> {
-  const probe = createServer()
-  const port = await new Promise<number | null>((resolve) => {
-    probe.once('error', () => resolve(null))
-    probe.listen(wanted, '127.0.0.1', () => resolve((probe.address() as AddressInfo).port))
-  })
-  if (port === null) return freePort(0)
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }

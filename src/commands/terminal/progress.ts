@@ -1,3 +1,5 @@
+import type { Output } from './output.ts'
+
 /** One line a generation. */
 export interface Progress {
   /** What is to be seen of the line `index` now. */
@@ -7,17 +9,6 @@ export interface Progress {
 }
 
 export type Tone = 'waiting' | 'good' | 'bad'
-
-/**
- * As much of a stream as progress needs; a terminal has `columns` and `rows`, 0 where nobody told
- * it its size.
- */
-export interface Output {
-  write: (text: string) => unknown
-  isTTY?: boolean
-  columns?: number
-  rows?: number
-}
 
 const COLOURS: Record<Tone, string> = { waiting: '\x1b[2m', good: '\x1b[32m', bad: '\x1b[31m' }
 
