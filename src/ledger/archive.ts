@@ -2,9 +2,10 @@ import type { ClaimedImage, FailedAttempt, KeptObject, Place } from '../model/at
 import type { ImageSource } from '../model/image.ts'
 import { hostOf } from '../model/link.ts'
 import { redactUrl } from '../model/shown-url.ts'
-import { claims, hasPlaceOfItsOwn, places, READY } from './claim.ts'
+import { claims, READY } from './claim.ts'
 import type { LedgerDriver } from './database.ts'
 import { deriveArchive, forgetSecrets } from './ends.ts'
+import { hasPlaceOfItsOwn, places } from './places.ts'
 import { type Bound, bind, flag, json, number, orNull, sql, statement, text } from './statement.ts'
 
 const theImage = sql`generation_id = ${text('generationId')} and source = ${text('source')}

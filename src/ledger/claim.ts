@@ -1,28 +1,10 @@
-import { and, eq } from 'drizzle-orm'
-import type { ClaimedImage, Place } from '../model/attempt.ts'
+import type { ClaimedImage } from '../model/attempt.ts'
 import type { Shares } from '../model/fairness.ts'
 import type { ImageSource } from '../model/image.ts'
 import type { LedgerDriver } from './database.ts'
-import { images, offers } from './schema.ts'
+import { hasPlaceOfItsOwn } from './places.ts'
+import { images } from './schema.ts'
 import { bind, flag, type Fragment, number, raw, sql, statement, text } from './statement.ts'
-
-/**
- * A place that an earlier pending image of the same generation has too: the download that brings
- * that one serves both.
- */
-const isShared = sql`exists (
-  select 1 from offers theirs join images leader
-    on leader.generation_id = theirs.generation_id and leader.source = theirs.source
-      and leader.position = theirs.position and leader.status = 'pending'
-  where theirs.generation_id = offers.generation_id and theirs.url = offers.url
-    and (theirs.source, theirs.position) < (offers.source, offers.position)
-    and not theirs.contradicts and not theirs.exhausted)`
-
-export const hasPlaceOfItsOwn = sql`exists (
-  select 1 from offers
-  where offers.generation_id = images.generation_id and offers.source = images.source
-    and offers.position = images.position and not offers.contradicts and not offers.exhausted
-    and not ${isShared})`
 
 /** Its time has come: an index holds these by host, and of each host by the death of their links. */
 export const READY = raw("status = 'pending' and waiting = 0")
@@ -43,14 +25,14 @@ const hosts = sql`hosts(host) as (
 
 /** Those that may be given something: model/fairness.ts says what. */
 const guests = sql`
-  known(host, standing, held, room, further, since) as materialized (
+  known(host, standing, held, room, further, since, stuck) as materialized (
     select value ->> 'host', value ->> 'standing', value ->> 'held', value ->> 'room',
-      value ->> 'further', value ->> 'since'
+      value ->> 'further', value ->> 'since', value ->> 'isStuck'
     from json_each(${text('known')})),
-  guests(host, standing, held, room, further, since) as (
+  guests(host, standing, held, room, further, since, stuck) as (
     select hosts.host, coalesce(standing, ${text('strangerStanding')}), coalesce(held, 0),
       coalesce(room, ${number('strangerRoom')}), coalesce(further, ${number('strangerFurther')}),
-      coalesce(since, 0)
+      coalesce(since, 0), coalesce(stuck, 0)
     from hosts left join known on known.host = hosts.host
     where hosts.host is not null and coalesce(room, ${number('strangerRoom')}) > 0)`
 
@@ -58,19 +40,31 @@ const isAlive = sql`expires_at > ${number('now')}`
 const isDead = sql`expires_at <= ${number('now')}`
 
 /** Of one host what dies first. */
+const dyingFirst = <When extends object, Most extends object>(
+  when: Fragment<When>,
+  most: Fragment<Most>,
+) => sql`
+  select rowid from images
+  where host = guests.host and ${READY} and ${when} and ${isFree} and ${hasPlaceOfItsOwn}
+  order by expires_at limit ${most}`
+
+/** Of one host what goes first. Of one that is stuck not all are looked at: they may be many. */
 const firstOfHost = <When extends object, Most extends object>(
   when: Fragment<When>,
   most: Fragment<Most>,
 ) => sql`
+  select rowid from (${dyingFirst(sql`not guests.stuck and ${when}`, most)})
+  union all
   select rowid from (
     select rowid from images
-    where host = guests.host and ${READY} and ${when} and ${isFree} and ${hasPlaceOfItsOwn}
-    order by expires_at limit ${most})`
+    where rowid in (${dyingFirst(sql`guests.stuck and ${when}`, raw('64'))})
+    order by attempts, expires_at limit ${most})`
 
 /** Of the hosts that are new or hang, whose turn it is. */
 const turn = sql`row_number() over (
   partition by standing = 'answers'
-  order by standing = 'hangs', iif(standing = 'hangs', since, 0), is_dead,
+  order by standing = 'hangs', standing = 'hangs' and held > 0,
+    iif(standing = 'hangs', since, 0), is_dead,
     iif(${flag('newestFirst')} and standing = 'new', -id, 0), expires_at, id)`
 
 const byUrgency = sql`${flag('slotlessFirst')} and not (standing <> 'hangs' and held + nth = 1),
@@ -78,22 +72,15 @@ const byUrgency = sql`${flag('slotlessFirst')} and not (standing <> 'hangs' and 
 
 const ONE = raw('1')
 
-/** The least tried of the first that die; not of all of them, which may be very many. */
-const leastTriedOfHost = <When extends object>(when: Fragment<When>) => sql`
-  select image.rowid from images image
-  where image.rowid in (${firstOfHost(when, raw('64'))})
-  order by image.attempts, image.expires_at limit 1`
-
 /** Which hosts are given something now: no more than there are slots. */
 const chosen = sql`
   firsts as (
     select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at, 1 as nth
-    from guests cross join images image on image.rowid = iif(standing = 'hangs',
-      coalesce((${leastTriedOfHost(isAlive)}), (${leastTriedOfHost(isDead)})),
-      coalesce((${firstOfHost(isAlive, ONE)}), (${firstOfHost(isDead, ONE)})))),
+    from guests cross join images image on image.rowid = coalesce(
+      (${dyingFirst(isAlive, ONE)}), (${dyingFirst(isDead, ONE)}))),
   queued as (select *, ${turn} as turn from firsts),
   chosen as materialized (
-    select host, standing, held, room, further, id, is_dead, expires_at, nth from queued
+    select host, standing, held, room, further, stuck from queued
     where standing = 'answers' or turn <= ${number('unproven')} + further
     order by ${byUrgency} limit ${number('limit')} + ${number('strangerFurther')})`
 
@@ -110,14 +97,11 @@ const claim = statement(sql`
   where rowid in (
     with recursive ${hosts}, ${guests}, ${chosen},
     ready as (
-      select * from chosen where standing <> 'answers'
-      union all
-      select guests.host, standing, held, room, further, image.rowid, ${isDead}, image.expires_at,
+      select guests.*, image.rowid as id, ${isDead} as is_dead, image.expires_at,
         row_number() over (
-          partition by guests.host order by ${isDead}, image.expires_at, image.rowid)
-      from (
-        select host, standing, held, room, further from chosen where standing = 'answers'
-      ) guests cross join images image on image.rowid in (
+          partition by guests.host
+          order by ${isDead}, iif(stuck, attempts, 0), image.expires_at, image.rowid) as nth
+      from chosen guests cross join images image on image.rowid in (
         ${firstOfHost(isAlive, perHost)} union all ${firstOfHost(isDead, perHost)}
         limit ${perHost})),
     placed as (
@@ -217,31 +201,3 @@ const claimedImage = (row: ClaimedRow, leasedUntil: number): ClaimedImage => ({
   keptBytes: row.bytes,
   leasedUntil,
 })
-
-/** Every place where an image may be had. */
-export function places({ db }: LedgerDriver) {
-  const query = db
-    .select({
-      url: offers.url,
-      attempts: offers.attempts,
-      expiresAt: offers.expiresAt,
-      exhausted: offers.exhausted,
-      shared: isShared.mapWith(Boolean),
-    })
-    .from(offers)
-    .where(
-      and(
-        eq(offers.generationId, text('generationId')),
-        eq(offers.source, text('source')),
-        eq(offers.position, number('position')),
-        eq(offers.contradicts, false),
-      ),
-    )
-    .prepare()
-  return async ({
-    generationId,
-    source,
-    position,
-  }: Pick<ClaimedImage, 'generationId' | 'source' | 'position'>): Promise<Place[]> =>
-    query.all({ generationId, source, position })
-}

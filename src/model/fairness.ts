@@ -11,11 +11,13 @@ import { hostsOf, isStale, lateOnes, type News, type Standing, type Visit } from
  *    the one that hung the longest time ago. Of the new ones each second is the newest, so that a
  *    crowd of them cannot hold up who comes after it.
  * 4. Who hangs gives way. To one that is new: any download that is waited for. To another that
- *    hangs, or another image of the same host: what was waited for twice as long as the last time.
+ *    hangs, else to another image of the same host: what was waited for twice as long as the last
+ *    time.
  *    To one that answers and holds none: what is held over rules 2 and 3, by hosts that answered
  *    when they took it; and after longer, to whoever answers. What gave way is due as before.
  * 5. Else goes first what dies first; every second time, who has no slot goes before. Of a host that
- *    hangs goes first what was tried least: its other images may be had.
+ *    hangs, or that answers while another image of it is waited for in vain, goes first what was
+ *    tried least: its other images may be had.
  *
  * So fifty new hosts that hang hold half of the slots, and are changed for each other every second,
  * until each had its turn; from then on one that is new waits a second at most, and one that is
@@ -33,6 +35,8 @@ interface Share {
   further: number
   /** When it hung. */
   since: number
+  /** Of its images goes first what was tried least. */
+  isStuck: boolean
 }
 
 /** What may be given to whom. */
@@ -166,16 +170,17 @@ interface Asking {
   standing: Standing
   held?: number
   since?: number
+  isStuck?: boolean
   /** One of its own downloads is to give way. */
   isStale?: boolean
 }
 
 const sharesWithin =
   ({ limit, half, unproven, further: givesWay }: Limits) =>
-  ({ standing, held = 0, since = 0, isStale: isInItsPlace = false }: Asking): Share => {
+  ({ standing, held = 0, since = 0, isStuck = false, isStale: isInItsPlace }: Asking): Share => {
     const further = isInItsPlace ? givesWay.itself : held > 0 ? 0 : givesWay[standing]
     const isAllowed = standing === 'answers' || unproven + further > 0
     const most = standing === 'answers' ? half : isInItsPlace ? held + 1 : 1
     const room = limit + further > 0 && isAllowed ? Math.max(0, most - held) : 0
-    return { standing, held, room, further, since }
+    return { standing, held, room, further, since, isStuck }
   }

@@ -21,16 +21,19 @@ export interface News {
   at: number
   /** How often it hung since it answered. */
   hangs: number
+  /** How long it took to answer last, 0 where it hung since. */
+  tookMs: number
 }
 
 /** Who takes its time to refuse holds a slot like one that says nothing. */
 export function newsOf(visit: Visit, answer: HostAnswer, now: number, before?: News): News {
-  const isQuick = !isLate({ ...visit, isOver: false }, now, PATIENCE_MS)
-  if (answer === 'bytes' || (answer === 'refusal' && isQuick)) return { at: now, hangs: 0 }
-  if (!before) return { at: now, hangs: 1 }
+  const tookMs = apart(now, visit.beganAt)
+  if (answer === 'bytes' || (answer === 'refusal' && tookMs < PATIENCE_MS))
+    return { at: now, hangs: 0, tookMs }
+  if (!before) return { at: now, hangs: 1, tookMs: 0 }
   // Downloads that hang side by side hang once.
   const isSame = before.hangs > 0 && visit.beganAt < before.at
-  return { at: now, hangs: before.hangs + (isSame ? 0 : 1) }
+  return { at: now, hangs: before.hangs + (isSame ? 0 : 1), tookMs: 0 }
 }
 
 export type Standing = 'answers' | 'new' | 'hangs'
@@ -45,6 +48,8 @@ export interface Host<V> {
   patienceMs: number
   /** When something was heard of it last. */
   since: number
+  /** It was waited for in vain, with one image at least: which others may be had is to be seen. */
+  isStuck: boolean
 }
 
 export function hostsOf<V extends Visit>(
@@ -57,10 +62,17 @@ export function hostsOf<V extends Visit>(
     byHost.set(visit.host, [...(byHost.get(visit.host) ?? []), visit])
   return [...byHost].map(([name, own]) => {
     const last = news.get(name)
-    const patienceMs = last?.hangs === 0 ? LONG_PATIENCE_MS : PATIENCE_MS * 2 ** (last?.hangs ?? 0)
     const standing = standingOf(own, last, now)
-    return { name, visits: own, standing, patienceMs, since: last?.at ?? 0 }
+    const patienceMs = patienceWith(last)
+    const isStuck = standing === 'hangs' || own.some((visit) => isLate(visit, now, patienceMs))
+    return { name, visits: own, standing, patienceMs, since: last?.at ?? 0, isStuck }
   })
+}
+
+function patienceWith(last: News | undefined) {
+  // Who took its time to answer is expected to take it again.
+  if (last?.hangs === 0) return Math.max(LONG_PATIENCE_MS, 2 * last.tookMs)
+  return PATIENCE_MS * 2 ** (last?.hangs ?? 0)
 }
 
 const byAge = (a: Visit, b: Visit) => a.beganAt - b.beganAt

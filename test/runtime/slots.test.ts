@@ -15,6 +15,8 @@ async function twoArchivers() {
   const brokenOff: string[] = []
   let wasAsked = () => {}
   const asked = new Promise<void>((resolve) => (wasAsked = resolve))
+  let close = () => {}
+  const closed = new Promise<void>((resolve) => (close = resolve))
   here.cdn.pages.set(GOOD, picture)
   const get: Get = (url, signal) =>
     url.href === HANGS
@@ -22,18 +24,18 @@ async function twoArchivers() {
           wasAsked()
           signal.addEventListener('abort', () => {
             brokenOff.push(url.href)
-            reject(new Error('aborted'))
+            void closed.then(() => reject(new Error('aborted')))
           })
         })
       : here.cdn.get(url, signal)
   const deps = { ...here.deps, get }
   const visits = createVisits(deps)
   const archiver = () => createArchiver(deps, { visits })
-  return { here, asked, brokenOff, first: archiver(), second: archiver() }
+  return { here, asked, brokenOff, close, first: archiver(), second: archiver() }
 }
 
 it('ends its drain while a host hangs, and gives way to what another archiver finds', async () => {
-  const { here, asked, brokenOff, first, second } = await twoArchivers()
+  const { here, asked, brokenOff, close, first, second } = await twoArchivers()
   const stuck = await offered(here, { output: [HANGS] })
   const drained = first.drain(10)
   await asked
@@ -43,6 +45,7 @@ it('ends its drain while a host hangs, and gives way to what another archiver fi
   const id = await offered(here, { output: [GOOD] })
 
   expect(await second.drain(10)).toBe(1)
+  close()
   await ended
 
   expect(brokenOff).toEqual([HANGS])
