@@ -36,6 +36,8 @@ export interface Service {
  * How long a stop waits for downloads and replies. What is left then is taken up at the next start.
  */
 const DRAIN_MS = 20_000
+/** How often it is seen whether the ledger is still in its place, although nobody writes it. */
+const LOOK_MS = 500
 
 /**
  * Starts the service on the settings in `env`.
@@ -70,10 +72,11 @@ async function serve(
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
   const work = trackWork(log, timeout)
+  const health = watchHealth(log, Date.now)
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
-    ledger: opened.ledger,
+    ledger: opened.ledger(health.ledger),
     objects: await openObjects(config),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
@@ -82,7 +85,7 @@ async function serve(
     later: work.later,
     track: work.track,
     log,
-    health: watchHealth(log, Date.now),
+    health,
     config,
   }
   await blaming('Check DATABASE_PATH.', () => recover(deps))
@@ -95,6 +98,10 @@ async function serve(
   const url = await blaming(whyDeaf, () => listen(server, config))
   const loop = startLoop(deps)
   wake = loop.wake
+  const look = setInterval(() => {
+    const gone = opened.whyGone()
+    if (gone) health.ledger(false, gone)
+  }, LOOK_MS)
   log('info', 'started', {
     url,
     database: config.databasePath,
@@ -105,6 +112,7 @@ async function serve(
   const stop = async () => {
     draining = true
     log('info', 'draining')
+    clearInterval(look)
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close()
     // First: a download that is cut off by us must not be written down as the failure of its host.

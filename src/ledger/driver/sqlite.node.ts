@@ -15,6 +15,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { LedgerForeign, MIGRATIONS, refuseFolder, refuseForeign } from './foreign.node.ts'
 import { groupCommit, isBusy } from './group-commit.ts'
+import { onlyInPlace, placesOf } from './in-place.node.ts'
 import * as schema from '../schema.ts'
 import type { Atomically } from '../statement.ts'
 import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './connection.node.ts'
@@ -38,7 +39,8 @@ export function openSqlite(
   mkdirSync(dirname(path), { recursive: true })
   refuseFolder(path)
   // The same file by another name is the same database.
-  const lock = holdLock(existsSync(path) ? realpathSync(path) : path)
+  const real = existsSync(path) ? realpathSync(path) : path
+  const lock = holdLock(real)
   const client = openOurs(path, lock)
   const db = drizzle(client, { schema })
   migrate(db, { migrationsFolder: MIGRATIONS })
@@ -46,9 +48,12 @@ export function openSqlite(
   // instead.
   client.pragma('busy_timeout = 0')
   const { run, close } = writer(path, client)
+  // Each of these is needed by whoever opens the ledger next, beside us or after us.
+  const places = placesOf([path, `${real}-wal`, `${real}-shm`, `${real}.lock`])
   return {
     db,
-    atomically: groupCommit(run),
+    atomically: groupCommit(onlyInPlace(run, places)),
+    ...places,
     /** Leaves one file behind, unless somebody else reads it just then. Safe to call again. */
     close: async () => {
       if (!client.open) return
