@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
+import { bucketName, endpointProblems, filePath, path } from './config/places.ts'
 import type { FieldError } from './errors.ts'
 import { redactUrl } from './model/shown-url.ts'
 
@@ -145,6 +146,9 @@ const callbackSecrets = list.transform((items, context) => {
   return items
 })
 
+const DATABASE = 'data/afterimage.db'
+const OBJECTS = 'data/objects'
+
 /** It is cut out of all that is logged, stored and shown: fewer letters would stand in too much. */
 const SHORTEST_API_KEY = 8
 
@@ -171,9 +175,9 @@ const settings = z
       .min(0, 'expected a port')
       .max(65535, 'expected a port')
       .default(8787),
-    DATABASE_PATH: z.string().default('data/afterimage.db'),
-    OBJECTS_DIR: z.string().default('data/objects'),
-    S3_BUCKET: z.string().optional(),
+    DATABASE_PATH: filePath(DATABASE).default(DATABASE),
+    OBJECTS_DIR: path(OBJECTS).default(OBJECTS),
+    S3_BUCKET: bucketName.optional(),
     S3_ENDPOINT: baseUrl.optional(),
     S3_REGION: z.string().optional(),
     AWS_REGION: z.string().optional(),
@@ -261,6 +265,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       pointer: 'IMAGE_DELIVERY',
       message: 'expected stream while S3_BUCKET is not set',
     })
+  fields.push(...endpointProblems(given))
   if (!result.data || fields.length > 0) throw new ConfigError(fields)
   return result.data
 }

@@ -67,6 +67,19 @@ export class LedgerUnavailable extends AppError {
 }
 
 /**
+ * How loud a failure is: whoever watches the ledger says once a minute that it is away, and under
+ * load each thing that fails for that would say it again.
+ */
+export const loudness = (error: unknown) => (isOfLedger(error) ? 'debug' : 'error')
+
+/** Causes may go in a circle. */
+const MOST_CAUSES = 8
+
+const isOfLedger = (error: unknown, depth = 0): boolean =>
+  error instanceof LedgerUnavailable ||
+  (error instanceof Error && depth < MOST_CAUSES && isOfLedger(error.cause, depth + 1))
+
+/**
  * One attempt at one image failed. `final` means that the same place would be refused again for the
  * same reason.
  */

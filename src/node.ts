@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { trackWork } from './runtime/background.ts'
 import { callbackCapability, secretsIn } from './secrets/links.ts'
-import { type Config, readConfig } from './config.ts'
+import { type Config, ConfigError, readConfig } from './config.ts'
 import { assureWayTo } from './runtime/node/folder.node.ts'
 import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
@@ -13,6 +13,8 @@ import { openLedger } from './ledger/driver/ledger.node.ts'
 import { jsonLog } from './observe/log.ts'
 import { giveUpAllReplies } from './work/expire.ts'
 import { startLoop } from './runtime/node/loop.ts'
+import { assureOpenFiles } from './runtime/node/open-files.node.ts'
+import { blaming } from './runtime/node/start-failure.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { diskStore } from './objects/disk.node.ts'
 import type { Deps, ObjectStore } from './deps.ts'
@@ -34,19 +36,23 @@ export interface Service {
  * How long a stop waits for downloads and replies. What is left then is taken up at the next start.
  */
 const DRAIN_MS = 20_000
+/** How often it is seen whether the ledger is still in its place, although nobody writes it. */
+const LOOK_MS = 500
 
 /**
  * Starts the service on the settings in `env`.
- * @throws ConfigError, LedgerInUse, or what listening throws (EADDRINUSE)
+ * @throws ConfigError, LedgerInUse, StartFailure
  */
 export async function startService(
   env: Record<string, string | undefined>,
   write: (line: string) => void,
 ): Promise<Service> {
   const settings = readConfig(env)
-  assureWayTo(dirname(settings.databasePath))
-  if (!settings.s3) assureWayTo(settings.objectsDir)
-  const opened = openLedger(settings.databasePath)
+  assureOpenFiles(settings.archiveConcurrency)
+  const opened = await blaming('Check DATABASE_PATH.', () => {
+    assureWayTo(dirname(settings.databasePath))
+    return openLedger(settings.databasePath)
+  })
   try {
     return await serve(settings, opened, write)
   } catch (error) {
@@ -62,14 +68,15 @@ async function serve(
 ): Promise<Service> {
   // Made under the lock: of two first starts, the one that is refused must not replace the other's
   // secrets.
-  const config = withSecrets(settings)
+  const config = await blaming('Check the folder of DATABASE_PATH.', () => withSecrets(settings))
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
   const work = trackWork(log, timeout)
+  const health = watchHealth(log, Date.now)
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
-    ledger: opened.ledger,
+    ledger: opened.ledger(health.ledger),
     objects: await openObjects(config),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
@@ -78,19 +85,23 @@ async function serve(
     later: work.later,
     track: work.track,
     log,
-    health: watchHealth(log, Date.now),
+    health,
     config,
   }
-  await recover(deps)
+  await blaming('Check DATABASE_PATH.', () => recover(deps))
   let draining = false
   const app = createApp(deps, {
     isDraining: () => draining,
     peerAddress: (c) => getConnInfo(c).remote.address ?? null,
   })
   const { server, close } = httpServer(work.tracked(app.fetch), log)
-  const url = await listen(server, config)
+  const url = await blaming(whyDeaf, () => listen(server, config))
   const loop = startLoop(deps)
   wake = loop.wake
+  const look = setInterval(() => {
+    const gone = opened.whyGone()
+    if (gone) health.ledger(false, gone)
+  }, LOOK_MS)
   log('info', 'started', {
     url,
     database: config.databasePath,
@@ -101,6 +112,7 @@ async function serve(
   const stop = async () => {
     draining = true
     log('info', 'draining')
+    clearInterval(look)
     await Promise.race([Promise.all([loop.stop(), work.idle()]), timeout(DRAIN_MS)])
     await close()
     // First: a download that is cut off by us must not be written down as the failure of its host.
@@ -122,9 +134,18 @@ export async function openObjects({
   s3,
   objectsDir,
 }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
-  if (!s3) return diskStore(objectsDir)
+  if (!s3)
+    return blaming('Check OBJECTS_DIR.', () => {
+      assureWayTo(objectsDir)
+      return diskStore(objectsDir)
+    })
   // Loaded only where it is used: the SDK takes a good part of the start.
+  const { regionOf } = await import('./objects/s3-client.node.ts')
   const { s3Store } = await import('./objects/s3.node.ts')
+  await regionOf(s3).catch((error: unknown) => {
+    const message = `expected a region, here or in AWS_REGION (${error instanceof Error ? error.message : String(error)})`
+    throw new ConfigError([{ pointer: 'S3_REGION', message }])
+  })
   return s3Store(s3)
 }
 
@@ -150,6 +171,13 @@ const timeout = (ms: number) =>
  * most of those then hang.
  */
 const BACKLOG = 4096
+
+const whyDeaf = (code: string) =>
+  code === 'EADDRINUSE'
+    ? 'Set PORT to a free one.'
+    : code === 'EACCES'
+      ? 'Set PORT to one that this user may take, such as 8787.'
+      : 'Check HOST.'
 
 function listen(server: Server, { host, port }: Config) {
   return new Promise<string>((resolve, reject) => {

@@ -11,6 +11,7 @@ import { createApp } from './http/app.ts'
 import { problem } from './http/plumbing/problem.ts'
 import { type Invocation, invoke, sleep, throughInvocation } from './runtime/workers/invocation.ts'
 import { type D1Database, d1Driver } from './ledger/driver/d1.ts'
+import { telling } from './ledger/database.ts'
 import { createLedger } from './ledger/ledger.ts'
 import { jsonLog } from './observe/log.ts'
 import { publicFetch } from './net/public-fetch.worker.ts'
@@ -40,10 +41,11 @@ function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const objects = r2Store(env.OBJECTS)
+  const health = watchHealth(log, Date.now)
   const deps: Deps = {
     ...callbackCapability(config),
     ...throughInvocation,
-    ledger: createLedger(d1Driver(env.DB)),
+    ledger: createLedger(telling(d1Driver(env.DB), health.ledger)),
     objects,
     spool: objects,
     // Nobody can tell here that a call surely never left.
@@ -55,7 +57,7 @@ function openService(env: Env) {
     get: publicFetch({ ...config, fetch: (url, init) => fetch(url, init) }),
     now: Date.now,
     log,
-    health: watchHealth(log, Date.now),
+    health,
     config,
   }
   const room = createRoom({

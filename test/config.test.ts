@@ -299,3 +299,87 @@ describe('A ConfigError', () => {
     expect(faults({ IMAGE_HOSTS: 'r2.dev,*.r2.dev' })[0]?.message).toContain('"*.r2.dev" is none')
   })
 })
+
+describe('A path', () => {
+  const NONE = [
+    [':memory:', 'only in memory'],
+    ['file:data/x.db', 'leave out "file:"'],
+    ['file:///var/lib/x.db?mode=rwc', 'leave out "file:"'],
+    ['FILE:x.db', 'leave out "file:"'],
+    ['file::memory:?cache=shared', 'leave out "file:"'],
+    ['sqlite:data/x.db', 'this is a URL'],
+    ['sqlite3:///data/x.db', 'this is a URL'],
+    ['jdbc:sqlite:x.db', 'this is a URL'],
+    ['libsql://x.turso.io', 'this is a URL'],
+    ['http://127.0.0.1:9000/x', 'this is a URL'],
+    ['s3://bucket/objects', 'S3_BUCKET'],
+    ['data/x.db?mode=ro', 'leave out the "?"'],
+    ['~/x.db', 'write the folder out'],
+  ]
+
+  it.each(NONE)('cannot be %s, neither of the ledger nor of the objects', (text, advice) => {
+    for (const name of ['DATABASE_PATH', 'OBJECTS_DIR'])
+      expect(faults({ [name]: text })).toEqual([
+        { pointer: name, message: expect.stringContaining(advice) as string },
+      ])
+  })
+
+  it.each(['x.db', './a:b/x.db', 'data/~x.db', '/var/lib/x?.db', 'C:\\data\\x.db', 'über/x.db'])(
+    'can be %s',
+    (text) => {
+      expect(faults({ DATABASE_PATH: text, OBJECTS_DIR: text })).toEqual([])
+    },
+  )
+
+  it('of a ledger is no folder', () => {
+    expect(faults({ DATABASE_PATH: 'data/' })).toMatchObject([{ pointer: 'DATABASE_PATH' }])
+    expect(faults({ OBJECTS_DIR: 'data/' })).toEqual([])
+  })
+
+  it('that is the URL of a database shows no password', () => {
+    const text = JSON.stringify(faults({ DATABASE_PATH: 'postgres://me:hunter2@db/x' }))
+
+    expect(text).toContain('DATABASE_PATH')
+    expect(text).not.toContain('hunter2')
+  })
+})
+
+describe('A bucket', () => {
+  it.each(['s3://images', 'https://images.s3.amazonaws.com', 'images/originals', 'my images'])(
+    'is named alone, not as %s',
+    (text) => {
+      expect(faults({ S3_BUCKET: text })).toMatchObject([{ pointer: 'S3_BUCKET' }])
+    },
+  )
+
+  it.each([
+    'images',
+    'images.example.com',
+    'Old_Images',
+    'arn:aws:s3:eu-west-1:123456789012:accesspoint/images',
+  ])('is %s', (text) => {
+    expect(faults({ S3_BUCKET: text })).toEqual([])
+  })
+
+  it.each<[string, string, Record<string, string>]>([
+    ['https://s3.example.com/images', 'images', {}],
+    ['https://s3.example.com/images/', 'images', { S3_FORCE_PATH_STYLE: 'true' }],
+    ['https://s3.example.com/a/Images/b', 'images', {}],
+    ['https://images.s3.eu-west-1.amazonaws.com', 'images', {}],
+    ['https://Images.fra1.digitaloceanspaces.com', 'images', { S3_FORCE_PATH_STYLE: 'false' }],
+    ['https://images.example.com', 'images.example.com', {}],
+  ])('stands once, not also in the endpoint %s', (endpoint, bucket, more) => {
+    expect(faults({ S3_ENDPOINT: endpoint, S3_BUCKET: bucket, ...more })).toMatchObject([
+      { pointer: 'S3_ENDPOINT', message: expect.stringContaining('without its bucket') as string },
+    ])
+  })
+
+  it.each<[string, string, Record<string, string>]>([
+    ['http://images:9000', 'images', {}],
+    ['http://images.storage.svc:9000', 'images', { S3_FORCE_PATH_STYLE: 'true' }],
+    ['https://s3.example.com/image', 'images', {}],
+    ['https://more-images.example.com', 'images', {}],
+  ])('may be in a store at %s', (endpoint, bucket, more) => {
+    expect(faults({ S3_ENDPOINT: endpoint, S3_BUCKET: bucket, ...more })).toEqual([])
+  })
+})

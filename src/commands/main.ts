@@ -5,11 +5,12 @@ import type { Call } from './command.ts'
 import { readOptions } from './terminal/options.ts'
 import { SERVE_USAGE, usage } from './usage.ts'
 import { ConfigError, readKeptConfig } from '../config.ts'
-import { LedgerUnavailable } from '../errors.ts'
+import { pathProblem } from '../config/places.ts'
 import { assureWayTo } from '../runtime/node/folder.node.ts'
 import { audit } from '../ledger/audit.ts'
 import { createLedger } from '../ledger/ledger.ts'
 import { rebuild } from '../ledger/rebuild.ts'
+import { LedgerForeign } from '../ledger/driver/foreign.node.ts'
 import {
   buildSqlite,
   LedgerExists,
@@ -19,6 +20,7 @@ import {
 } from '../ledger/driver/sqlite.node.ts'
 import { publicGet } from '../net/public-fetch.node.ts'
 import { untilSignal } from '../runtime/node/signals.node.ts'
+import { blaming, StartFailure } from '../runtime/node/start-failure.ts'
 import { openObjects, startService } from '../node.ts'
 
 const PACKAGE = dirname(dirname(import.meta.dirname))
@@ -142,24 +144,26 @@ async function openKept() {
   return { ...opened, config, get, objects: await openStore(config) }
 }
 
-function openLedger() {
+async function openLedger() {
   const config = readKeptConfig(process.env)
-  const driver = readSqlite(config.databasePath)
-  return Promise.resolve({
-    ...world,
-    config,
-    ledger: createLedger(driver),
-    audit: audit(driver),
-  })
+  const driver = await blaming('Check DATABASE_PATH.', () => readSqlite(config.databasePath))
+  return { ...world, config, ledger: createLedger(driver), audit: audit(driver) }
 }
 
 /** A ledger that is being made, and the store that it is made from. */
 async function openNew(into: string | undefined) {
   const config = readKeptConfig(process.env)
   const path = into ?? config.databasePath
+  const problem = pathProblem(path, 'data/afterimage.db')
+  if (problem !== undefined) throw new ConfigError([{ pointer: '--into', message: problem }])
   const objects = await openStore(config)
-  assureWayTo(dirname(path))
-  const { finish, abandon, ...driver } = buildSqlite(path)
+  const { finish, abandon, ...driver } = await blaming(
+    `Check ${into === undefined ? 'DATABASE_PATH' : '--into'}.`,
+    () => {
+      assureWayTo(dirname(path))
+      return buildSqlite(path)
+    },
+  )
   return { ...world, path, config, objects, ledger: rebuild(driver), finish, abandon }
 }
 
@@ -176,7 +180,11 @@ function whyNot(command: string, error: unknown): string {
   const name = `afterimage ${command}`
   if (error instanceof ConfigError)
     return `${name} cannot use these settings:\n${error.fields.map(({ pointer, message }) => `  ${pointer}: ${message}`).join('\n')}`
-  if (error instanceof LedgerMissing || error instanceof LedgerExists)
+  if (
+    error instanceof LedgerMissing ||
+    error instanceof LedgerExists ||
+    error instanceof LedgerForeign
+  )
     return `${name} cannot begin: ${error.message}.`
   if (error instanceof LedgerInUse)
     return `${name} cannot begin: ${error.message}. One process at a time may use a database.`
@@ -188,18 +196,16 @@ function explain(error: unknown): string {
     return `afterimage cannot start on these settings:\n${error.fields.map(({ pointer, message }) => `  ${pointer}: ${message}`).join('\n')}`
   if (error instanceof LedgerInUse)
     return `afterimage cannot start: ${error.message}. One process at a time may use a database.`
-  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')
-    return `afterimage cannot start: ${error.message}. Set PORT to a free one.`
-  if (error instanceof LedgerUnavailable)
-    return `afterimage cannot start: ${error.message} ${error.cause instanceof Error ? error.cause.message : ''}`
-  if (
-    error instanceof Error &&
-    'code' in error &&
-    /^(?:E[A-Z]+|SQLITE_\w+)$/u.test(String(error.code))
-  )
-    return `afterimage cannot start: ${error.message}. Check DATABASE_PATH and OBJECTS_DIR.`
+  if (error instanceof LedgerForeign)
+    return `afterimage cannot start: ${error.message}. Check DATABASE_PATH.`
+  if (error instanceof StartFailure) return `afterimage cannot start: ${error.message}`
   return `afterimage stopped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 
 // Idle keep-alive connections of fetch would hold the process for seconds.
-process.exit(await main(process.argv.slice(2)))
+process.exit(
+  await main(process.argv.slice(2)).catch((error: unknown) => {
+    say(explain(error))
+    return 1
+  }),
+)

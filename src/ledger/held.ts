@@ -1,3 +1,4 @@
+import { LONGEST_HOLD_MS } from '../model/backoff.ts'
 import type { LedgerDriver } from './database.ts'
 import { gate, generations } from './schema.ts'
 import { bind, flag, json, number, orNull, raw, sql, statement, text } from './statement.ts'
@@ -16,6 +17,7 @@ export const outAt = ({ maxInFlight, now }: InFlightRule) => ({
   maxInFlight,
   now,
   unconfirmedSince: now - UNCONFIRMED_IS_OUT_MS,
+  latestOpening: now + LONGEST_HOLD_MS,
 })
 
 export const HELD = raw(`status = 'requested' and submission_started_at is null`)
@@ -28,15 +30,19 @@ const out = sql`(
   (select count(*) from generations where ${UNANSWERED}) +
   (select count(*) from generations where status = 'processing') +
   (select count(*) from generations
-    where status = 'unconfirmed' and submission_started_at > ${number('unconfirmedSince')}))`
+    where status = 'unconfirmed' and submission_started_at > ${number('unconfirmedSince')}
+      and submission_started_at <= ${number('now')}))`
 
 const roomUnderMaximum = sql`(
   ${orNull(number('maxInFlight'))} is null or ${out} < ${orNull(number('maxInFlight'))})`
 
+/** Until a time that only a clock which ran ahead can have written, nothing is closed. */
+const isClosed = sql`closed_until > ${number('now')} and closed_until <= ${number('latestOpening')}`
+
 /** A new request leaves at once only where none waits before it and no refusal closed the gate. */
 export const mayLeaveAtOnce = sql`
   not exists (select 1 from generations where ${WAITING})
-  and not exists (select 1 from gate where closed_until > ${number('now')} or refusals > 0)
+  and not exists (select 1 from gate where ${isClosed} or refusals > 0)
   and ${roomUnderMaximum}`
 
 /**
@@ -48,7 +54,7 @@ const claim = statement(sql`
   where id = (select id from generations where ${WAITING} order by id limit 1)
     and ${roomUnderMaximum}
     and not exists (
-      select 1 from gate where closed_until > ${number('now')}
+      select 1 from gate where (${isClosed})
         or (refusals > 0 and exists (select 1 from generations where ${UNANSWERED}))
         or (in_flight_limit <= ${out} and probed))
   returning id`).yields<{ id: string }>()
@@ -80,8 +86,9 @@ const closeGate = statement(sql`
   select 1, ${number('until')}, case when ${flag('full')} then ${out} end, 0, 1
   where changes() > 0
   on conflict (id) do update set
-    refusals = max(refusals + (closed_until <= ${number('now')}), 1),
-    closed_until = max(closed_until, excluded.closed_until),
+    refusals = max(refusals + not (${isClosed}), 1),
+    closed_until = iif(${isClosed},
+      max(closed_until, excluded.closed_until), excluded.closed_until),
     probed = 0,
     in_flight_limit = min(
       coalesce(in_flight_limit, excluded.in_flight_limit),
@@ -129,7 +136,7 @@ export function held({ db, atomically }: LedgerDriver) {
       refusal: { now: number; retryMs: number; full: boolean; reason: string },
     ) => {
       const { now, retryMs, full, reason } = refusal
-      const until = now + retryMs
+      const until = now + Math.min(retryMs, LONGEST_HOLD_MS)
       await atomically([
         bind(hold, { id }),
         bind(noteHeld, { id, now, detail: { reason, until: new Date(until).toISOString() } }),

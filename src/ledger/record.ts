@@ -20,9 +20,18 @@ export function record({ db, atomically }: LedgerDriver) {
   const due = db
     .select({ id: generations.id })
     .from(generations)
-    .where(sql`record_due_at <= ${number('now')}`)
+    .where(
+      sql`id in (
+        select id from (
+          select id from generations where record_due_at <= ${number('before')}
+          order by record_due_at limit ${number('limit')})
+        union all
+        select id from (
+          select id from generations where record_due_at > ${number('latestDue')}
+          limit ${number('limit')})
+        limit ${number('limit')})`,
+    )
     .orderBy(asc(generations.recordDueAt))
-    .limit(number('limit'))
     .prepare()
   const offersOf = db
     .select()
@@ -51,8 +60,12 @@ export function record({ db, atomically }: LedgerDriver) {
     .prepare()
 
   return {
-    readDue: async (now: number, limit: number) =>
-      (await due.all({ now, limit })).map(({ id }) => id),
+    /**
+     * Due before `before`, or later than `latestDue`, which nothing can be: by a clock that ran
+     * ahead.
+     */
+    readDue: async (want: { before: number; latestDue: number; limit: number }) =>
+      (await due.all(want)).map(({ id }) => id),
 
     /** What a record has beside the generation itself. */
     readDetails: async (id: string) => ({

@@ -1,3 +1,6 @@
+/** No longer wait is believed, whoever asks for it: a probe finds out sooner. */
+export const LONGEST_HOLD_MS = 15 * 60_000
+
 const RETRY_SECONDS = [1, 2, 4, 8, 15, 30]
 const LONGEST_RETRY_SECONDS = 30 * 60
 
@@ -25,3 +28,10 @@ export function fetchDelayMs(fetches: number, graceSeconds: number) {
     Math.min(grace * 2 ** Math.min(fetches, 20), LONGEST_FETCH_DELAY_SECONDS) * 1000,
   )
 }
+
+/** The longest eta that was seen: more is not believed. */
+export const LONGEST_ETA_SECONDS = 960
+
+/** No fetch is ever due later than this: after an eta and the grace. */
+export const longestFetchWaitMs = (graceSeconds: number) =>
+  LONGEST_ETA_SECONDS * 1000 + fetchDelayMs(0, graceSeconds)

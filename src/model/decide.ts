@@ -1,5 +1,5 @@
 import { DEADLINE_FAILURES, isTerminal } from './generation.ts'
-import { fetchDelayMs } from './backoff.ts'
+import { fetchDelayMs, LONGEST_ETA_SECONDS, LONGEST_HOLD_MS } from './backoff.ts'
 import type { Outcome, Road } from './outcome.ts'
 import { withReport } from './verdict.ts'
 import { settledOf, type CallbackDecision } from './known.ts'
@@ -115,7 +115,10 @@ function askAgain(
   else
     next.fetchDueAt =
       at +
-      Math.max(fetchDelayMs(next.fetches, rules.reconcileGraceSeconds), retryAfterSeconds * 1000)
+      Math.max(
+        fetchDelayMs(next.fetches, rules.reconcileGraceSeconds),
+        Math.min(retryAfterSeconds * 1000, LONGEST_HOLD_MS),
+      )
 }
 
 /** Whether `fetches` tries, one after the other, span the deadline for results. */
@@ -143,9 +146,6 @@ function fetchAnswered(known: Known, draft: Draft) {
     })
   }
 }
-
-/** The longest that was seen: more is not believed. */
-const LONGEST_ETA_SECONDS = 960
 
 function processing(known: Known, draft: Draft, said: Outcome, rules: Rules) {
   const { next, road, at } = draft

@@ -51,3 +51,9 @@ export function s3Client({ endpoint, region, forcePathStyle }: S3Place) {
     },
   })
 }
+
+/**
+ * What a place has for a region, by the SDK's own chain.
+ * @throws where there is none, or one that can be no part of a host's name
+ */
+export const regionOf = (place: S3Place) => s3Client(place).config.region()

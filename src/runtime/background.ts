@@ -1,4 +1,5 @@
 import type { Log } from '../deps.ts'
+import { loudness } from '../errors.ts'
 
 /**
  * Keeps track of work that goes on after its request was answered. What `wait` makes is how `later`
@@ -8,7 +9,7 @@ export function trackWork(log: Log, wait: (ms: number) => Promise<void>) {
   const underWay = new Set<Promise<void>>()
   const track = (work: Promise<void>) => {
     const tracked = work
-      .catch((error: unknown) => log('error', 'work in the background failed', { error }))
+      .catch((error: unknown) => log(loudness(error), 'work in the background failed', { error }))
       .finally(() => underWay.delete(tracked))
     underWay.add(tracked)
   }

@@ -2,6 +2,7 @@ import { archiveImage, claimDue, type Slot } from '../work/archive.ts'
 import type { ClaimedImage } from '../model/attempt.ts'
 import { isAnyRoom } from '../model/fairness.ts'
 import type { Deps } from '../deps.ts'
+import { loudness } from '../errors.ts'
 import { createVisits, type HeldVisit } from './visits.ts'
 
 const PROBE_MS = 1000
@@ -42,7 +43,7 @@ export function createArchiver(deps: Deps, options: ArchiverOptions = {}) {
     }
     const work = copy(deps, image, slot)
       .catch((error: unknown) =>
-        deps.log('error', 'an attempt at an image failed', {
+        deps.log(loudness(error), 'an attempt at an image failed', {
           generation: image.generationId,
           error,
         }),

@@ -1,4 +1,5 @@
 import type { Deps } from '../deps.ts'
+import { longestFetchWaitMs } from '../model/backoff.ts'
 import { answered } from '../model/outcome.ts'
 import { settle } from './settle.ts'
 
@@ -11,6 +12,7 @@ export async function reconcileDue(deps: Deps, limit: number) {
   const fetches = await deps.ledger.reconcile.claim({
     now,
     leasedUntil: now + deps.config.leaseMs,
+    latestDue: now + longestFetchWaitMs(deps.config.reconcileGraceSeconds),
     limit,
   })
   await Promise.all(fetches.map(({ id, providerId }) => reconcile(deps, id, providerId)))

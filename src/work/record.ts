@@ -9,7 +9,9 @@ import { recordJson, recordKey } from '../json/record.ts'
  * a lost ledger can be made again from it. Returns how many were tried. A crash costs a second PUT.
  */
 export async function recordDue(deps: Deps, limit: number, forMs = 0) {
-  const ids = await deps.ledger.record.readDue(deps.now() - forMs, limit)
+  const now = deps.now()
+  const latestDue = now + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds, 1)
+  const ids = await deps.ledger.record.readDue({ before: now - forMs, latestDue, limit })
   await Promise.all(ids.map((id) => writeRecord(deps, id)))
   return ids.length
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { AppError } from '../errors.ts'
+import { AppError, loudness } from '../errors.ts'
 import { answered, type Reply } from '../model/outcome.ts'
 import type { InpaintRequest } from '../model/request.ts'
 import { retryDelayMs } from '../model/backoff.ts'
@@ -89,7 +89,8 @@ async function keepReply(deps: Deps, id: string, reply: Reply): Promise<void> {
   try {
     await settleReply(deps, id, reply)
   } catch (error) {
-    deps.log('error', 'a reply of the provider cannot be kept yet', { generation: id, error })
+    const about = { generation: id, error }
+    deps.log(loudness(error), 'a reply of the provider cannot be kept yet', about)
     deps.later(1000, () => keepReply(deps, id, reply))
   }
 }

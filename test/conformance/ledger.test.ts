@@ -163,7 +163,12 @@ describe('claims that are made at once', () => {
     const now = here.clock.now
 
     const claim = () =>
-      here.deps.ledger.reconcile.claim({ now, leasedUntil: now + 60_000, limit: 2 })
+      here.deps.ledger.reconcile.claim({
+        now,
+        leasedUntil: now + 60_000,
+        latestDue: now + 3_600_000,
+        limit: 2,
+      })
     const claimed = (await Promise.all(Array.from({ length: CLAIMERS }, claim))).flat()
 
     expect(claimed.map(({ id }) => id).toSorted()).toEqual(ids.toSorted())

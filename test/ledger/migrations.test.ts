@@ -1,14 +1,42 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
 import { expect, it, onTestFinished } from 'vitest'
 import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
+import { sha256 } from '../support/world.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
+
+/**
+ * SHA-256 of every migration. One that landed is in ledgers that it made, and is never edited
+ * again: whoever changes the schema adds another, and its line here.
+ */
+const LANDED = {
+  '0000_ledger': 'e0e3396dafa914052e0a2b0d330f09d8f6645bab927ab1137c8d73bc790eed2b',
+  '0001_audit_index': 'a29edbceafdc119a876862352114f09417643e721c855299355ae3dc555d7da8',
+}
+
+it('edits no migration that has landed', () => {
+  const read = (path: string) => readFileSync(join(ROOT, 'migrations', path), 'utf8')
+  const journal = JSON.parse(read('meta/_journal.json')) as {
+    entries: { tag: string; when: number }[]
+  }
+  const tags = journal.entries.map(({ tag }) => tag)
+  const times = journal.entries.map(({ when }) => when)
+
+  const hashes = tags.map((tag) => [tag, sha256(Buffer.from(read(`${tag}.sql`)))])
+
+  expect(Object.fromEntries(hashes)).toEqual(LANDED)
+  expect(readdirSync(join(ROOT, 'migrations')).filter((name) => name.endsWith('.sql'))).toEqual(
+    tags.map((tag) => `${tag}.sql`),
+  )
+  // A migration made earlier than one that a ledger has would be left out there.
+  expect(times).toEqual(times.toSorted((a, b) => a - b))
+})
 
 it('makes the same schema by our own start as by wrangler', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))

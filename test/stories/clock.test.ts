@@ -136,3 +136,29 @@ it('loses nothing, gets stuck nowhere and does nothing in vain when the clock ju
   expect(said(program, ({ level }) => level === 'error')).toEqual([])
   expect(await livez.longestGapMs()).toBeLessThan(1000)
 })
+
+/** A clock that is two hours ahead from the beginning. */
+const AHEAD = `const { now } = Date; Date.now = () => now() + ${TWO_HOURS_MS}`
+
+it('holds back nothing that a clock two hours ahead had put off, set right while it was down', async ({
+  stage,
+}) => {
+  const provider = await stage.standIn((job, answer, provider) => {
+    if (provider.submissions.length === 2) {
+      answer.json({ status: 'error', message: 'Rate limit exceeded.', retry_after: 60 }, 429)
+      return
+    }
+    job.fetched = provider.success(job)
+    answer.json(provider.processing(job))
+  })
+  const { settings } = await stage.home({ ...provider.settings(), RECONCILE_GRACE_SECONDS: '30' })
+  const hook = `data:text/javascript,${encodeURIComponent(AHEAD)}`
+  const program = await stage.start({ ...settings, NODE_OPTIONS: `--import ${hook}` })
+  const ids = [(await submitted(program)).id, (await submitted(program)).id]
+  await program.kill()
+
+  const again = await stage.start({ ...settings, RECONCILE_GRACE_SECONDS: '0.2' })
+
+  for (const id of ids) await untilShown(again, id, isSettled)
+  expect(provider.submissions).toHaveLength(3)
+})

@@ -1,10 +1,16 @@
+import { spawn } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
+import Database from 'better-sqlite3'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { expect } from 'vitest'
-import { API_KEY, type Stage, it, TOKEN } from '../support/process/bench.ts'
+import { MIGRATIONS } from '../../src/ledger/driver/foreign.node.ts'
+import { API_KEY, type Stage, type Home, it, TOKEN } from '../support/process/bench.ts'
+import { builtCli } from '../support/process/built.ts'
 import { ask, isArchived, submitted, untilShown } from '../support/process/client.ts'
-import { type Program, type Settings, until } from '../support/process/program.ts'
+import { type Program, type Settings, until, watched } from '../support/process/program.ts'
 import { freePort } from '../support/ports.ts'
 
 const said = ({ lines }: Program) => lines.join('\n')
@@ -110,6 +116,127 @@ it.concurrent('says that its port is taken, and leaves one file', async ({ stage
   )
   expect(await readdir(dirname(database))).toEqual(['afterimage.db', 'secrets.json'])
 })
+
+const UNRESOLVABLE = 'x86_64-conda-linux-gnu'
+
+it.for<[string, string, (home: Home) => Settings, RegExp]>([
+  [
+    'a host that has no address',
+    'HOST',
+    () => ({ HOST: UNRESOLVABLE }),
+    /(?:ENOTFOUND|EAI_AGAIN) x86_64-conda-linux-gnu\. Check HOST\.$/u,
+  ],
+  [
+    'an address of another machine',
+    'HOST',
+    () => ({ HOST: '192.0.2.1' }),
+    /EADDRNOTAVAIL.* 192\.0\.2\.1\S*\. Check HOST\.$/u,
+  ],
+  [
+    'a folder where no ledger can be made',
+    'DATABASE_PATH',
+    () => ({ DATABASE_PATH: '/proc/nowhere/x.db' }),
+    /ENOENT.* Check DATABASE_PATH\.$/u,
+  ],
+  [
+    'a folder as ledger',
+    'DATABASE_PATH',
+    ({ folder }) => ({ DATABASE_PATH: folder }),
+    /is a folder\. Check DATABASE_PATH\.$/u,
+  ],
+  [
+    'a text as ledger',
+    'DATABASE_PATH',
+    ({ database }) => {
+      mkdirSync(dirname(database), { recursive: true })
+      writeFileSync(database, 'this is no SQLite file'.repeat(1000))
+      return {}
+    },
+    /is no SQLite database, or an encrypted one\. Check DATABASE_PATH\.$/u,
+  ],
+  [
+    'a ledger of a newer version',
+    'DATABASE_PATH',
+    ({ database }) => {
+      mkdirSync(dirname(database), { recursive: true })
+      const migrations = readMigrationFiles({ migrationsFolder: MIGRATIONS })
+      const newer = new Database(database)
+      newer.exec('create table __drizzle_migrations (hash, created_at)')
+      const done = newer.prepare('insert into __drizzle_migrations values (?, ?)')
+      for (const { hash, folderMillis } of migrations) done.run(hash, folderMillis)
+      done.run('the next one', 4e12)
+      newer.close()
+      return {}
+    },
+    /was made by a newer version of Afterimage: start that one\. Check DATABASE_PATH\.$/u,
+  ],
+  [
+    'secrets that are a folder',
+    'the folder of DATABASE_PATH',
+    ({ folder }) => {
+      mkdirSync(join(folder, 'data', 'secrets.json'), { recursive: true })
+      return {}
+    },
+    /EISDIR.* Check the folder of DATABASE_PATH\.$/u,
+  ],
+  [
+    'a file where the objects are to be',
+    'OBJECTS_DIR',
+    () => ({ OBJECTS_DIR: '/etc/passwd' }),
+    /ENOTDIR.* Check OBJECTS_DIR\.$/u,
+  ],
+  [
+    'a folder where no objects can be made',
+    'OBJECTS_DIR',
+    () => ({ OBJECTS_DIR: '/proc/nowhere' }),
+    /ENOENT.* Check OBJECTS_DIR\.$/u,
+  ],
+  [
+    'a bucket of Amazon without a region',
+    'S3_REGION',
+    () => ({ S3_BUCKET: 'images' }),
+    /^ {2}S3_REGION: expected a region, here or in AWS_REGION \(Region is missing\)$/mu,
+  ],
+  [
+    'a region that is none',
+    'S3_REGION',
+    () => ({ S3_BUCKET: 'images', AWS_REGION: 'eu_west 1' }),
+    /^ {2}S3_REGION: expected a region/mu,
+  ],
+])('says of %s that it is %s', async ([, , settings, expected], { stage }) => {
+  const home = await stage.home()
+
+  const text = await refused(stage, { ...home.settings, ...settings(home) })
+
+  expect(text).toMatch(expected)
+  expect(text).toMatch(/^afterimage cannot start(?: on these settings)?:/u)
+  expect(text.split('\n').length).toBeLessThanOrEqual(2)
+})
+
+it.concurrent(
+  'says that the files that may be open are too few, and starts with enough',
+  async ({ stage }) => {
+    const { settings } = await stage.home()
+    const under = async (limit: number) => {
+      const run = `ulimit -n ${limit} && exec "$@"`
+      const child = spawn('sh', ['-c', run, 'sh', process.execPath, await builtCli(), 'serve'], {
+        env: { PATH: process.env['PATH'], ...settings },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      })
+      stage.after(() => void child.kill('SIGKILL'))
+      return watched(child)
+    }
+
+    const poor = await under(64)
+    expect(await poor.ended).toEqual({ code: 1, signal: null })
+    expect(said(poor)).toMatch(
+      /^afterimage cannot start: no more than 64 files may be open \(EMFILE\), and 160 are needed.* \(ulimit -n\)\.$/u,
+    )
+    const rich = await under(160)
+    await until(() => rich.url !== '')
+    expect((await ask(rich, '/readyz')).status).toBe(200)
+  },
+)
 
 it.concurrent(
   'makes a token at its first start, for its owner only, and keeps it',

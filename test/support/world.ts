@@ -12,6 +12,7 @@ import type { InpaintRequest } from '../../src/model/request.ts'
 import type { Reply } from '../../src/model/outcome.ts'
 import { watchHealth } from '../../src/observe/health.ts'
 import { createApp } from '../../src/http/app.ts'
+import { telling } from '../../src/ledger/database.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { callbacks } from '../../src/ledger/schema.ts'
 import { macs } from '../../src/secrets/mac.ts'
@@ -163,8 +164,9 @@ export function world(settings: Record<string, string> = {}) {
   const postponed: (() => Promise<void>)[] = []
   const capability = macs('callback', config.callbackSecrets)
   const log: Deps['log'] = (level, message, fields = {}) => logged.push({ level, message, fields })
+  const health = watchHealth(log, () => clock.now)
   const deps: Deps = {
-    ledger: createLedger(driver),
+    ledger: createLedger(telling(driver, health.ledger)),
     objects: diskStore(config.objectsDir),
     provider: provider.port,
     get: cdn.get,
@@ -176,7 +178,7 @@ export function world(settings: Record<string, string> = {}) {
     verifiesCallback: capability.verifies,
     secretsOf: (id) => [config.modelsLab.apiKey, ...capability.accepted(id)],
     log,
-    health: watchHealth(log, () => clock.now),
+    health,
     config,
   }
   const app = createApp(deps, { isDraining: () => false })
@@ -234,7 +236,7 @@ export function world(settings: Record<string, string> = {}) {
       await driver.close()
       background.length = postponed.length = 0
       driver = place.open()
-      deps.ledger = createLedger(driver)
+      deps.ledger = createLedger(telling(driver, health.ledger))
       await deps.ledger.due.writeReleased()
       await deps.ledger.expire.writeAbandoned(clock.now, clock.now)
     },

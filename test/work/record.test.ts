@@ -204,7 +204,7 @@ describe('while images wait for a slot', () => {
     here.clock.advance(59)
     await until(() => looked.mock.calls.length > 2)
 
-    expect(looked.mock.calls.map(([before]) => before)).toContain(here.clock.now - 60_000)
+    expect(looked.mock.calls.map(([{ before }]) => before)).toContain(here.clock.now - 60_000)
     expect(await read(here, id)).toBeNull()
   })
 })

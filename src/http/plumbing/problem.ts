@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { AppError } from '../../errors.ts'
+import { AppError, loudness } from '../../errors.ts'
 import type { Log } from '../../deps.ts'
 
 /** Problem details (RFC 9457) with our own `code`, and the fields at fault as `errors`. */
@@ -32,7 +32,7 @@ export function answerError(log: Log, error: unknown, c: Context): Response {
     return problem(new AppError('internal', 'Something went wrong on our side.'))
   }
   // The network between, or the sender: nothing here needs to be mended.
-  const level = error.code === 'body_incomplete' ? 'warn' : 'error'
+  const level = error.code === 'body_incomplete' ? 'warn' : loudness(error)
   if (error.status >= 500)
     log(level, error.message, { method: c.req.method, path, error: error.cause })
   return problem(error)

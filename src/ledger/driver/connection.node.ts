@@ -13,9 +13,18 @@ export const START_BUSY_MS = 5000
 const PAGES_BETWEEN_CHECKPOINTS = 4000
 const CACHE_KIB = 32 * 1024
 
-/** Opens the ledger at `path` for writing, as it must be written. */
-export function openForWriting(path: string) {
+/**
+ * Opens the ledger at `path` for writing, as it must be written. `look` sees it before anything is
+ * changed, and may refuse it by an error.
+ */
+export function openForWriting(path: string, look: (client: Database.Database) => void = () => {}) {
   const client = new Database(path, { timeout: START_BUSY_MS })
+  try {
+    look(client)
+  } catch (error) {
+    client.close()
+    throw error
+  }
   client.pragma('journal_mode = WAL')
   client.pragma('synchronous = FULL')
   // Else what a row forgets, the secrets of a link, stays readable in the free space of the file.

@@ -87,4 +87,4 @@ const codeOf = (error: unknown) =>
   error instanceof Error && 'code' in error ? String(error.code) : ''
 export const isBusy = (error: unknown) => /^SQLITE_(?:BUSY|LOCKED)/u.test(codeOf(error))
 const isUnavailable = (error: unknown) =>
-  /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOMEM|PERM)/u.test(codeOf(error))
+  /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOMEM|PERM|CORRUPT|NOTADB)/u.test(codeOf(error))

@@ -10,16 +10,15 @@ import {
   statSync,
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
+import { LedgerForeign, MIGRATIONS, refuseFolder, refuseForeign } from './foreign.node.ts'
 import { groupCommit, isBusy } from './group-commit.ts'
+import { onlyInPlace, placesOf } from './in-place.node.ts'
 import * as schema from '../schema.ts'
 import type { Atomically } from '../statement.ts'
 import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './connection.node.ts'
-
-const MIGRATIONS = fileURLToPath(new URL('../../../migrations', import.meta.url))
 
 /** Another process holds this database. */
 export class LedgerInUse extends Error {
@@ -30,7 +29,7 @@ export class LedgerInUse extends Error {
  * Opens, locks and migrates the ledger at `path`. One process at a time: the lock is a transaction
  * held on `<path>.lock`, which the kernel frees when the process dies. `writer` says who writes it
  * from then on: by default the connection that reads it, too.
- * @throws LedgerInUse
+ * @throws LedgerInUse, LedgerForeign
  */
 export function openSqlite(
   path: string,
@@ -38,18 +37,23 @@ export function openSqlite(
     writerHere(client),
 ) {
   mkdirSync(dirname(path), { recursive: true })
+  refuseFolder(path)
   // The same file by another name is the same database.
-  const lock = holdLock(existsSync(path) ? realpathSync(path) : path)
-  const client = openForWriting(path)
+  const real = existsSync(path) ? realpathSync(path) : path
+  const lock = holdLock(real)
+  const client = openOurs(path, lock)
   const db = drizzle(client, { schema })
   migrate(db, { migrationsFolder: MIGRATIONS })
   // A busy timeout would block the event loop; from here on the group commit waits by timer
   // instead.
   client.pragma('busy_timeout = 0')
   const { run, close } = writer(path, client)
+  // Each of these is needed by whoever opens the ledger next, beside us or after us.
+  const places = placesOf([path, `${real}-wal`, `${real}-shm`, `${real}.lock`])
   return {
     db,
-    atomically: groupCommit(run),
+    atomically: groupCommit(onlyInPlace(run, places)),
+    ...places,
     /** Leaves one file behind, unless somebody else reads it just then. Safe to call again. */
     close: async () => {
       if (!client.open) return
@@ -58,6 +62,15 @@ export function openSqlite(
       client.close()
       lock.release()
     },
+  }
+}
+
+function openOurs(path: string, lock: { release: () => void }) {
+  try {
+    return openForWriting(path, (client) => refuseForeign(client, path))
+  } catch (error) {
+    lock.release()
+    throw error
   }
 }
 
@@ -79,12 +92,17 @@ export class LedgerMissing extends Error {
 /**
  * Opens the ledger at `path` for reading, while a service may be writing it: no lock, and no write
  * but into temporary tables.
- * @throws LedgerMissing
+ * @throws LedgerMissing, LedgerForeign
  */
 export function readSqlite(path: string) {
-  if (!existsSync(path))
-    throw new LedgerMissing(`there is no ledger at ${resolve(path)} (DATABASE_PATH)`)
+  const missing = new LedgerMissing(`there is no ledger at ${resolve(path)} (DATABASE_PATH)`)
+  if (!existsSync(path)) throw missing
+  refuseFolder(path)
   const client = new Database(path, { readonly: true, timeout: START_BUSY_MS })
+  const state = refuseForeign(client, path)
+  if (state === 'empty') throw missing
+  if (state === 'older')
+    throw new LedgerForeign(`${path} was made by an older version: let the service change it first`)
   const atomically: Atomically = () =>
     Promise.reject(new Error('this ledger is open for reading only'))
   return {
@@ -201,6 +219,8 @@ function lockOn(file: string, path: string) {
     return lock
   } catch (cause) {
     lock.close()
+    if (cause instanceof Database.SqliteError && cause.code === 'SQLITE_NOTADB')
+      throw new LedgerForeign(`${file} is no lock of ours: remove it`, { cause })
     throw isBusy(cause) ? new LedgerInUse(`${path} is in use by another process`, { cause }) : cause
   }
 }

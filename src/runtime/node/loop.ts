@@ -1,4 +1,5 @@
 import type { Deps } from '../../deps.ts'
+import { loudness } from '../../errors.ts'
 import { type DueWork, WORK } from '../../work/due.ts'
 import { createArchiver } from '../slots.ts'
 
@@ -24,7 +25,7 @@ export interface Loop {
  */
 export function startLoop(deps: Deps, work: Readonly<Record<string, DueWork>> = WORK): Loop {
   const failed = (what: string) => (error: unknown) =>
-    deps.log('error', `${what} failed`, { error })
+    deps.log(loudness(error), `${what} failed`, { error })
   const archiver = createArchiver(deps, { freed: () => tasks['image']?.run() })
   const images = { copy: archiver.fill, isBehind: archiver.isBehind }
   const taskOf = ({ run, room, what }: DueWork) =>

@@ -1,4 +1,5 @@
 import type { Deps } from '../../deps.ts'
+import { loudness } from '../../errors.ts'
 import { type Copying, type DueWork, WORK } from '../../work/due.ts'
 
 interface Turn {
@@ -33,7 +34,7 @@ export async function takeTurn(
       left.set(kind, most - (await kind.run(deps, room, images)))
     } catch (error) {
       failures++
-      deps.log('error', `${kind.what} failed`, { error })
+      deps.log(loudness(error), `${kind.what} failed`, { error })
     }
   }
   for (const [kind, most] of left) await attempt(kind, most)
