@@ -3,7 +3,7 @@ import { ImageFailure } from '../errors.ts'
 import type { AuditReads, NamedObject, ShowingImage } from '../ledger/audit.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { type DownloadConfig, fetchPicture } from '../pictures/fetch-picture.ts'
-import { redactUrl } from '../model/shown-url.ts'
+import { isRedacted, redactUrl } from '../model/shown-url.ts'
 import { inParallel } from './parallel.ts'
 import type { Get } from '../deps.ts'
 import { recordKey } from '../json/record.ts'
@@ -166,17 +166,14 @@ async function copyAgain(
   for (const url of urls) {
     if (world.signal.aborted) break
     const shown = redactUrl(url)
-    const reason = isCut(url)
-      ? 'its signature was forgotten'
+    const reason = isRedacted(url)
+      ? 'its query was forgotten'
       : await copyFrom(world, url, named, showing)
     if (reason === null) return { done: true, from: shown }
     reasons.push(`${shown}: ${reason}`)
   }
   return { done: false, reason: reasons.join('; ') || 'nothing offers it' }
 }
-
-/** Once an image is final, what was secret in its links is `***`. */
-const isCut = (url: string) => /[?&][^=&]+=\*\*\*(?:&|#|$)/u.test(url)
 
 /** Null where it was copied, else the reason why not. */
 async function copyFrom(

@@ -1,6 +1,6 @@
 import type { ImageRow, NsfwReportRow, WholeGeneration } from '../ledger/generations.ts'
 import type { TimelineEntry } from '../ledger/timeline.ts'
-import { redactUrl } from '../model/shown-url.ts'
+import { redactUrl, redactUrlsInText } from '../model/shown-url.ts'
 
 const rfc3339 = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
 const failure = (code: string | null, message: string | null) =>
@@ -62,7 +62,7 @@ function parametersJson({
 
 /** The provider's words repeat the links that were sent and that came, wherever they like. */
 export function redactUrlsIn(json: unknown): unknown {
-  if (typeof json === 'string') return json.replace(/https?:[^\s"'<>]+/giu, (url) => redactUrl(url))
+  if (typeof json === 'string') return redactUrlsInText(json)
   if (Array.isArray(json)) return json.map(redactUrlsIn)
   if (typeof json !== 'object' || json === null) return json
   return Object.fromEntries(

@@ -1,4 +1,4 @@
-import { redactUrl } from '../model/shown-url.ts'
+import { redactUrl, withoutSecrets } from '../model/shown-url.ts'
 import { type Bound, bind, type Fragment, number, raw, sql, statement, text } from './statement.ts'
 
 /** What an UPDATE of a generation makes of it, in the names of its columns or as placeholders. */
@@ -71,24 +71,29 @@ export const deriveArchive = statement(sql`
         from images where generation_id = ${text('id')} group by position))) as derived
   where id = ${text('id')} and changes() > 0`)
 
-const isFinal = sql`exists (
+const imageIs = (status: Fragment) => sql`exists (
   select 1 from images i where i.generation_id = offers.generation_id
-    and i.source = offers.source and i.position = offers.position and i.status <> 'pending')`
+    and i.source = offers.source and i.position = offers.position and ${status})`
 
 // Two links that differ only in their secrets become one place.
 const forgetSecret = statement(sql`
-  update or replace offers set url = ${text('shownUrl')}
-  where generation_id = ${text('generationId')} and url = ${text('url')} and ${isFinal}`)
+  update or replace offers
+  set url = iif(${imageIs(sql`i.status = 'archived'`)}, ${text('shownUrl')}, ${text('lostUrl')})
+  where generation_id = ${text('generationId')} and url = ${text('url')}
+    and ${imageIs(sql`i.status <> 'pending'`)}`)
 
 const forgetSourceSecret = statement(sql`
-  update images set source_url = ${text('shownUrl')}
+  update images set source_url = iif(status = 'archived', ${text('shownUrl')}, ${text('lostUrl')})
   where generation_id = ${text('generationId')} and source_url = ${text('url')}
     and status <> 'pending'`)
 
-/** Once an image is final, the secrets in its links are of no more use. Those of pending ones stay. */
+/**
+ * Once an image is archived, the queries of its links are of no more use; of one that is lost, those
+ * that may be signed. Those of pending ones stay.
+ */
 export const forgetSecrets = (generationId: string, places: { url: string }[]): Bound[] =>
   places.flatMap(({ url }) => {
-    const secret = { generationId, url, shownUrl: redactUrl(url) }
+    const secret = { generationId, url, shownUrl: redactUrl(url), lostUrl: withoutSecrets(url) }
     return secret.shownUrl === url
       ? []
       : [bind(forgetSecret, secret), bind(forgetSourceSecret, secret)]

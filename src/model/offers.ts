@@ -2,7 +2,7 @@ import type { OfferedImage } from './image.ts'
 import type { Road } from './outcome.ts'
 import { withoutQuery } from './link.ts'
 import { isStandingOutput, type Known, type KnownOffer } from './known.ts'
-import { redactUrl } from './shown-url.ts'
+import { redactUrl, withoutSecrets } from './shown-url.ts'
 
 /**
  * Says of each link of a message which image it is one more place for. Outputs are the same when
@@ -15,7 +15,7 @@ export function placed(known: Known, images: OfferedImage[], road: Road): KnownO
   return images.map((image) => {
     const position = positions.has(image.position) ? positions.get(image.position) : image.position
     const one = { ...image, position: position ?? image.position, contradicts: position === null }
-    return one.contradicts || isFinal(known, one) ? { ...one, url: redactUrl(image.url) } : one
+    return { ...one, url: rememberedUrl(known, one) }
   })
 }
 
@@ -27,18 +27,20 @@ const isParked = ({ images }: Known, { source, position }: OfferedImage) =>
   images.some((one) => one.parked && one.source === source && one.position === position)
 
 /**
- * Nobody follows a link to an image that is final, nor one that contradicts: its secrets are of no
- * more use.
+ * Nobody follows a link to an image that is archived, nor one that contradicts; one to an image that
+ * is lost may be followed again.
  */
-const isFinal = ({ images }: Known, { source, position }: KnownOffer) =>
-  images.some(
-    (one) => one.source === source && one.position === position && one.status !== 'pending',
-  )
+function rememberedUrl({ images }: Known, { url, source, position, contradicts }: KnownOffer) {
+  const image = images.find((one) => one.source === source && one.position === position)
+  if (contradicts || image?.status === 'archived') return redactUrl(url)
+  return image?.status === 'lost' ? withoutSecrets(url) : url
+}
 
+/** Ledgers that are older show more of a link to a final image than would be remembered today. */
 export const isNew = ({ offers }: Known, { url, source, position, contradicts }: KnownOffer) =>
   !offers.some(
     (one) =>
-      one.url === url &&
+      (one.url === url || redactUrl(one.url) === url) &&
       one.source === source &&
       one.position === position &&
       one.contradicts === contradicts,
@@ -61,8 +63,10 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
   )
   let free = 1 + Math.max(-1, ...known.images.map(({ position }) => position))
   const positions = new Map<number, number | null>()
-  for (const image of images.filter(({ source }) => source === 'output')) {
-    const stands = closest(outputs, image)
+  const offered = images.filter(({ source }) => source === 'output')
+  const standing = standingFor(outputs, offered)
+  for (const image of offered) {
+    const stands = standing.get(image)
     const isConfirmed = road === 'fetch' && suspected.has(withoutQuery(image.url))
     const isAwaited = outputs.length === 0 || (road === 'fetch' && isParked(known, image))
     if (stands) positions.set(image.position, stands.position)
@@ -73,14 +77,30 @@ function outputPositions(known: Known, images: OfferedImage[], road: Road) {
 }
 
 /**
- * Several outputs may differ in their queries only: then the whole link tells them apart, or else
- * their order.
+ * The known output that each link is one more place for. Several may differ in their queries only:
+ * then the whole link tells them apart, or what of it is still known, or else their order; each
+ * stands for one of its own while there are as many.
  */
-function closest(outputs: KnownOffer[], { url, position }: OfferedImage) {
-  const distance = (one: KnownOffer) =>
-    (one.url === url ? 0 : 2) + (one.position === position ? 0 : 1)
-  return outputs
-    .filter((one) => withoutQuery(one.url) === withoutQuery(url))
-    .toSorted((a, b) => distance(a) - distance(b))
-    .at(0)
+function standingFor(outputs: KnownOffer[], images: OfferedImage[]) {
+  const pairs = images
+    .flatMap((image) =>
+      outputs
+        .filter(({ url }) => withoutQuery(url) === withoutQuery(image.url))
+        .map((output) => ({ image, output, distance: distance(output, image) })),
+    )
+    .toSorted((a, b) => a.distance - b.distance)
+  const standing = new Map<OfferedImage, KnownOffer>()
+  const taken = new Set<number>()
+  for (const { image, output } of pairs) {
+    if (standing.has(image) || taken.has(output.position)) continue
+    standing.set(image, output)
+    taken.add(output.position)
+  }
+  for (const { image, output } of pairs) if (!standing.has(image)) standing.set(image, output)
+  return standing
+}
+
+function distance(output: KnownOffer, { url, position }: OfferedImage) {
+  const likeness = output.url === url ? 0 : output.url === redactUrl(url) ? 2 : 4
+  return likeness + (output.position === position ? 0 : 1)
 }

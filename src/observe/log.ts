@@ -1,4 +1,5 @@
 import type { Log, LogLevel } from '../deps.ts'
+import { redactUrlsInText } from '../model/shown-url.ts'
 import { redact } from '../secrets/redact.ts'
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 }
@@ -29,9 +30,10 @@ export function jsonLog({ level, secrets, now, write }: LogOptions): Log {
 function asJson(line: object) {
   try {
     // A replacer is called for every field, and most lines have nothing for it to do.
-    return Object.values(line).some(isObject)
+    const text = Object.values(line).some(isObject)
       ? JSON.stringify(line, readable)
       : JSON.stringify(line)
+    return text.includes('?') && /https?:/iu.test(text) ? JSON.stringify(line, shown) : text
   } catch {
     return null
   }
@@ -45,6 +47,12 @@ function readable(_key: string, field: unknown): unknown {
   if (field instanceof Error)
     return { name: field.name, message: field.message, stack: field.stack, ...more(field) }
   return typeof field === 'bigint' ? String(field) : field
+}
+
+/** A link in an error or in somebody's words may be signed. */
+function shown(key: string, field: unknown): unknown {
+  const plain = readable(key, field)
+  return typeof plain === 'string' ? redactUrlsInText(plain) : plain
 }
 
 const more = (error: Error) => ({

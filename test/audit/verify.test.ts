@@ -255,7 +255,7 @@ it('leaves alone what nothing gives back, and says why', async () => {
     findings.map(({ key, repair }) => [key, repair && 'reason' in repair && repair.reason]),
   )
   expect(repaired).toBe(0)
-  expect(reasons[red]).toContain('its signature was forgotten')
+  expect(reasons[red]).toContain('its query was forgotten')
   expect(reasons[blue]).toBe(`${BLUE}: The host answered 404.`)
   expect(await here.deps.objects.head(red)).toBeNull()
   expect(JSON.stringify(findings)).not.toContain('secret')

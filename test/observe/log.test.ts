@@ -81,6 +81,33 @@ describe('jsonLog', () => {
     expect(lines[0]).not.toContain('cret')
   })
 
+  it('shows no query of a link, wherever it stands', () => {
+    const { log, lines, last } = logging()
+    const link = 'https://cdn.test/1.png?X-Goog-Signature=5f5f&never-heard-of=5f5f'
+    const shown = 'https://cdn.test/1.png?X-Goog-Signature=***&never-heard-of=***'
+
+    log('error', `no ${link}`, {
+      url: link,
+      deep: [{ words: `"${link}" again` }],
+      error: new Error(`cannot ask for ${link}`, { cause: new Error(link) }),
+    })
+
+    expect(lines[0]).not.toContain('5f5f')
+    expect(last()).toMatchObject({
+      message: `no ${shown}`,
+      url: shown,
+      deep: [{ words: `"${shown}" again` }],
+      error: { message: `cannot ask for ${shown}`, cause: { message: shown } },
+    })
+  })
+
+  it('is not slow on a megabyte of beginnings of links', () => {
+    const { log } = logging()
+    const startedAt = performance.now()
+    log('error', 'https:'.repeat(200_000), { a: `?${'http:'.repeat(200_000)}` })
+    expect(performance.now() - startedAt).toBeLessThan(5000)
+  })
+
   const circular: Record<string, unknown> = {}
   circular['self'] = circular
   const selfCaused = new Error('x')

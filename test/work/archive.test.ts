@@ -123,26 +123,6 @@ describe('an image that does not come', () => {
 
 const HUGE = { status: 200, headers: { 'content-length': String(25 * MEBIBYTE + 1) } }
 
-describe('a redirect to a private address', () => {
-  it('ends an attempt, is tried again, and reaches nothing', async () => {
-    const here = world()
-    here.cdn.pages.set(LINK, { status: 302, headers: { location: 'https://127.0.0.1/' } })
-    const id = await offered(here, { output: [LINK] })
-    await attempts(here, 60)
-    expect(await shown(here, id)).toMatchObject({
-      archive_status: 'pending',
-      images: [{ status: 'pending', failure: { code: 'refused_redirect' } }],
-    })
-    here.cdn.pages.set(LINK, await png('red'))
-
-    await attempts(here, 200)
-
-    expect([...new Set(here.cdn.gets)]).toEqual([LINK])
-    expect(here.cdn.gets.length).toBeGreaterThan(2)
-    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
-  })
-})
-
 describe('what is refused for good', () => {
   it.each([
     ['a URL without TLS', 'http://pub-1.r2.dev/a.png', 'refused_url', 0],
@@ -176,6 +156,46 @@ describe('what is refused for good', () => {
 
     expect(here.cdn.gets.filter((link) => link === `${LINK}?v=1`)).toHaveLength(1)
     expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+  })
+})
+
+describe('a redirect that leads nowhere good', () => {
+  const REDIRECTS = [
+    ['to a private address', { location: 'https://127.0.0.1/' }],
+    ['to itself', { location: LINK }],
+    ['without a Location', {}],
+    ['to what is no link', { location: 'http://[' }],
+  ] as const
+
+  it.each(REDIRECTS)('%s is tried again, and brings what it leads to then', async (_, headers) => {
+    const here = world()
+    here.cdn.pages.set(LINK, { status: 302, headers })
+    const id = await offered(here, { output: [LINK] })
+    await attempts(here, 60)
+    const meanwhile = await shown(here, id)
+    here.cdn.pages.set(LINK, { status: 302, headers: { location: OTHER_LINK } })
+    here.cdn.pages.set(OTHER_LINK, await png('red'))
+
+    await attempts(here, 200)
+
+    expect(meanwhile.images).toMatchObject([
+      { status: 'pending', failure: { code: 'refused_redirect' } },
+    ])
+    expect(await shown(here, id)).toMatchObject({ archive_status: 'archived' })
+    expect(new Set(here.cdn.gets)).toEqual(new Set([LINK, OTHER_LINK]))
+  })
+
+  it.each(REDIRECTS)('%s is given up when its link dies', async (_, headers) => {
+    const here = world({ LINK_LIFETIME_HOURS: '1' })
+    here.cdn.pages.set(LINK, { status: 302, headers })
+    const id = await offered(here, { output: [LINK] })
+
+    const at = await attempts(here, 2 * HOUR, 10)
+
+    expect(at.at(-1)).toBe(HOUR)
+    expect((await shown(here, id)).images).toMatchObject([
+      { status: 'lost', failure: { code: 'refused_redirect' } },
+    ])
   })
 })
 

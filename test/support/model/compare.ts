@@ -72,7 +72,11 @@ export async function compareHistory(here: World, story: model.Story) {
   const suspects = story.suspects
     .map(({ source, position, url }) => ({ source, position, url, contradicts: true }))
     .filter((one) => !places.some((place) => sameLink(place, one)))
-  expect(offers.map(linkOf).toSorted()).toEqual([...places, ...suspects].map(linkOf).toSorted())
+  expect(offers.map(linkOf).toSorted()).toEqual(
+    [...places, ...suspects]
+      .map((one) => linkOf({ ...one, url: model.shownUrl(one.url) }))
+      .toSorted(),
+  )
   expect(await happened(here, story.id, 'submitted')).toHaveLength(story.departures)
   await compareImages(here, story)
   await compareRecord(here, story)

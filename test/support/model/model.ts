@@ -94,6 +94,8 @@ const hasEnded = ({ status }: Story) => status === 'succeeded' || status === 'fa
 const endedByTime = ({ failure }: Story) =>
   failure !== null && ['rate_limited', 'submission_unconfirmed', 'no_result'].includes(failure)
 const withoutQuery = (url: string) => url.split('?')[0] ?? ''
+/** As a link is shown, and remembered once its picture is archived. */
+export const shownUrl = (url: string) => url.replace(/=[^&]*/gu, '=***')
 
 /**
  * Requests that wait for their turn; one that has received a callback reached the provider after
@@ -184,8 +186,13 @@ function contradiction(story: Story, road: Road) {
 /** The owed fetch was answered; what waited for fresh links in vain is lost. */
 function answered(story: Story) {
   story.isFetchOwed = false
-  for (const picture of story.pictures)
-    if (picture.parked) Object.assign(picture, { state: 'lost', parked: false })
+  const lost = story.pictures.filter(({ parked }) => parked)
+  for (const picture of lost) Object.assign(picture, { state: 'lost', parked: false })
+  if (lost.length > 0)
+    forget(
+      story,
+      story.pictures.flatMap(({ places }) => places),
+    )
 }
 
 interface Link {
@@ -246,11 +253,9 @@ function tellsTooLittle(story: Story, message: Message) {
 function located(story: Story, road: Road, { outputs, proxies }: Message): Link[] {
   const known = story.pictures.filter(({ source }) => source === 'output')
   let free = 1 + Math.max(-1, ...story.pictures.map(({ position }) => position))
+  const found = likest(known, outputs)
   const positions = outputs.map((url, index) => {
-    const same = known.filter(({ places }) =>
-      places.some((one) => withoutQuery(one.url) === withoutQuery(url)),
-    )
-    const [best] = same.toSorted((a, b) => likeness(b, url, index) - likeness(a, url, index))
+    const best = found[index]
     if (best) return best.position
     const isAwaited =
       road === 'fetch' && known.some(({ parked, position }) => parked && position === index)
@@ -272,8 +277,46 @@ function located(story: Story, road: Road, { outputs, proxies }: Message): Link[
   ]
 }
 
-const likeness = ({ places, position }: Picture, url: string, index: number) =>
-  (places.some((one) => one.url === url) ? 2 : 0) + (position === index ? 1 : 0)
+function likeness({ places, position }: Picture, url: string, index: number) {
+  const isSame = places.some((one) => one.url === url)
+  const mayBeSame = places.some((one) => one.url === shownUrl(url))
+  return (isSame ? 4 : mayBeSame ? 2 : 0) + (position === index ? 1 : 0)
+}
+
+/** The known picture of each link: the likest first, and each for one link while there are enough. */
+function likest(known: Picture[], urls: string[]) {
+  const pairs = urls
+    .flatMap((url, index) =>
+      known
+        .filter(({ places }) => places.some((one) => withoutQuery(one.url) === withoutQuery(url)))
+        .map((picture) => ({ index, picture, likeness: likeness(picture, url, index) })),
+    )
+    .toSorted((a, b) => b.likeness - a.likeness)
+  const found: Picture[] = []
+  for (const { index, picture } of pairs)
+    if (!found[index] && !found.includes(picture)) found[index] = picture
+  for (const { index, picture } of pairs) found[index] ??= picture
+  return found
+}
+
+/** As much of a link as is remembered for a picture: what is archived needs no more of any. */
+const remembered = (picture: Picture | undefined, url: string) =>
+  picture?.state === 'archived' ? shownUrl(url) : url
+const isAmong = (places: Place[], url: string) =>
+  places.some((one) => one.url === url || shownUrl(one.url) === url)
+
+/** Those of them that belong to an archived picture. */
+export function forget(story: Story, places: { url: string }[]) {
+  const urls = new Set(places.map(({ url }) => url))
+  for (const picture of story.pictures.filter(({ state }) => state === 'archived')) {
+    const { from } = picture
+    if (from !== null && urls.has(from)) picture.from = shownUrl(from)
+    const shown = picture.places.map((one) =>
+      urls.has(one.url) ? { ...one, url: shownUrl(one.url) } : one,
+    )
+    picture.places = shown.filter((one, n) => shown.findIndex(({ url }) => url === one.url) === n)
+  }
+}
 
 /** What a link says of its own end, or else a day. */
 function expiryOf(url: string, at: number) {
@@ -288,16 +331,16 @@ function statedExpiry(url: string) {
 
 /** Adds places, and pictures that were not known. Whether anything of it was new. */
 function offer(story: Story, links: Link[], at: number) {
-  const news = links.flatMap(({ source, position, url }) => {
+  const news = links.flatMap(({ source, position, url: named }) => {
     if (position === null) return []
     const picture = story.pictures.find((one) => one.source === source && one.position === position)
-    if (picture?.places.some((one) => one.url === url)) return []
+    const url = remembered(picture, named)
+    if (picture && isAmong(picture.places, url)) return []
     const first = story.suspects.find(
       (one) => one.source === source && one.position === position && one.url === url,
     )?.expiresAt
-    return [
-      { source, position, place: { url, expiresAt: first ?? expiryOf(url, at), exhausted: false } },
-    ]
+    const expiresAt = first ?? expiryOf(named, at)
+    return [{ source, position, place: { url, expiresAt, exhausted: false } }]
   })
   for (const { source, position, place } of news.toSorted(
     (a, b) => a.place.expiresAt - b.place.expiresAt,
@@ -343,15 +386,11 @@ function archive(picture: Picture, from: string, isTruncated: boolean) {
 function suspect(story: Story, links: Link[], at: number) {
   const before = story.suspects.length
   for (const { source, position, index, url } of links) {
-    const here = { source, position: position ?? index, url }
+    const here = { source, position: position ?? index, url: shownUrl(url) }
     const isHere = (one: typeof here) =>
-      one.source === source && one.position === here.position && one.url === url
-    const stands = story.pictures.some(
-      (one) =>
-        one.source === source &&
-        one.position === position &&
-        one.places.some((place) => place.url === url),
-    )
+      one.source === source && one.position === here.position && one.url === here.url
+    const picture = story.pictures.find((one) => one.source === source && one.position === position)
+    const stands = picture && isAmong(picture.places, remembered(picture, url))
     if (!stands && !story.suspects.some(isHere))
       story.suspects.push({ ...here, expiresAt: expiryOf(url, at) })
   }

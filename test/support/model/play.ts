@@ -414,9 +414,10 @@ class Play {
     'settle.writeDecision': (args, won) => {
       if (won) this.noteSettled(args)
     },
-    'archive.writeArchived': ([image, { url }]) => this.noteTried(image, url, true),
-    'archive.writeFailed': ([image, { place }], wasWritten) => {
-      if (wasWritten) this.noteTried(image, place.url, false)
+    'archive.writeArchived': ([image, { url }, , places]) =>
+      this.noteTried(image, url, true, places),
+    'archive.writeFailed': ([image, { place }, places], wasWritten) => {
+      if (wasWritten) this.noteTried(image, place.url, false, places)
     },
     'expire.writeExpired': () => {
       for (const story of this.stories.values())
@@ -499,7 +500,12 @@ class Play {
     })
   }
 
-  private noteTried(image: ClaimedImage, url: string, cameHome: boolean) {
+  private noteTried(
+    image: ClaimedImage,
+    url: string,
+    cameHome: boolean,
+    places: { url: string }[],
+  ) {
     const story = this.story(image.generationId)
     const picture = story.pictures.find(
       ({ source, position }) => source === image.source && position === image.position,
@@ -510,6 +516,7 @@ class Play {
     // Another's copy may have served this one meanwhile; it serves those that waited all the same.
     if (cameHome && picture.state === 'archived') model.cameHome(story, url)
     else model.tried(story, picture, url, what, this.here.clock.now)
+    if (picture.state !== 'pending') model.forget(story, places)
   }
 
   private told(is: (telling: Telling) => boolean) {
