@@ -1,11 +1,9 @@
 import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname } from 'node:path'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { trackWork } from './runtime/background.ts'
 import { callbackCapability, secretsIn } from './secrets/links.ts'
 import { type Config, readConfig } from './config.ts'
-import { assureWayTo } from './runtime/node/folder.node.ts'
 import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
 import { httpServer } from './http/plumbing/server.node.ts'
@@ -44,8 +42,6 @@ export async function startService(
   write: (line: string) => void,
 ): Promise<Service> {
   const settings = readConfig(env)
-  assureWayTo(dirname(settings.databasePath))
-  if (!settings.s3) assureWayTo(settings.objectsDir)
   const opened = openLedger(settings.databasePath)
   try {
     return await serve(settings, opened, write)

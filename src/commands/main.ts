@@ -5,7 +5,6 @@ import { type Call, readOptions } from './command.ts'
 import { SERVE_USAGE, usage } from './usage.ts'
 import { ConfigError, readKeptConfig } from '../config.ts'
 import { LedgerUnavailable } from '../errors.ts'
-import { assureWayTo } from '../runtime/node/folder.node.ts'
 import { audit } from '../ledger/audit.ts'
 import { createLedger } from '../ledger/ledger.ts'
 import { rebuild } from '../ledger/rebuild.ts'
@@ -157,7 +156,6 @@ async function openNew(into: string | undefined) {
   const config = readKeptConfig(process.env)
   const path = into ?? config.databasePath
   const objects = await openStore(config)
-  assureWayTo(dirname(path))
   const { finish, abandon, ...driver } = buildSqlite(path)
   return { ...world, path, config, objects, ledger: rebuild(driver), finish, abandon }
 }

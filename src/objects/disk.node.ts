@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, rmSync, statSync } from 'node:fs'
 import { link, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import type { ByteRange, ObjectStore, PutOptions } from '../deps.ts'
+import { makeFolder } from '../runtime/node/folder.node.ts'
 
 const TEMP = '.tmp'
 
@@ -20,7 +21,7 @@ const STALE_MS = 60 * 60 * 1000
  */
 export function diskStore(directory: string): ObjectStore {
   const root = resolve(directory)
-  mkdirSync(join(root, TEMP), { recursive: true })
+  makeFolder(join(root, TEMP))
   removeStale(join(root, TEMP))
   return new DiskStore(root)
 }

@@ -1,17 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { type Config, ConfigError } from '../config.ts'
+import { makeFolder, nameFile } from '../runtime/node/folder.node.ts'
 
 const secretsFile = z.object({
   callback_secret: z.string().min(20),
@@ -75,11 +67,11 @@ function make(path: string) {
     api_token: randomBytes(32).toString('base64url'),
   }
   const draft = `${path}.${process.pid}`
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   try {
     rmSync(draft, { force: true })
     writeDurably(draft, `${JSON.stringify(secrets, null, 2)}\n`)
-    linkSync(draft, path)
+    nameFile(draft, path)
     return secrets
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null

@@ -1,20 +1,11 @@
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  realpathSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { groupCommit, isBusy } from './group-commit.ts'
+import { makeFolder, nameFile } from '../../runtime/node/folder.node.ts'
 import * as schema from '../schema.ts'
 import type { Atomically } from '../statement.ts'
 import { openForWriting, START_BUSY_MS, type Writer, writerHere } from './connection.node.ts'
@@ -37,7 +28,7 @@ export function openSqlite(
   writer: (path: string, client: Database.Database) => Writer = (_path, client) =>
     writerHere(client),
 ) {
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   // The same file by another name is the same database.
   const lock = holdLock(existsSync(path) ? realpathSync(path) : path)
   const client = openForWriting(path)
@@ -107,7 +98,7 @@ export class LedgerExists extends Error {
  * @throws LedgerExists, LedgerInUse
  */
 export function buildSqlite(path: string) {
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   const lock = holdLock(path)
   const draft = `${path}.draft`
   const remove = () => COMPANIONS.forEach((suffix) => rmSync(draft + suffix, { force: true }))
@@ -128,9 +119,8 @@ export function buildSqlite(path: string) {
         client.pragma('journal_mode = WAL')
         client.close()
         sync(draft)
-        linkSync(draft, path)
+        nameFile(draft, path)
         remove()
-        sync(dirname(path))
         lock.release()
       },
       abandon: () => {
