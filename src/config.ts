@@ -178,6 +178,13 @@ const settings = z
     S3_REGION: z.string().optional(),
     AWS_REGION: z.string().optional(),
     S3_FORCE_PATH_STYLE: yesNo.optional(),
+    S3_SERVER_SIDE_ENCRYPTION: z
+      .enum(
+        ['AES256', 'aws:kms', 'aws:kms:dsse'],
+        'expected AES256, aws:kms or aws:kms:dsse, as S3 calls them',
+      )
+      .optional(),
+    S3_KMS_KEY_ID: z.string().optional(),
     IMAGE_DELIVERY: z.enum(['stream', 'presign'], 'expected stream or presign').default('stream'),
     CALLBACK_SECRETS: callbackSecrets.default([]),
     API_TOKENS: tokens.default([]),
@@ -217,6 +224,9 @@ const settings = z
             (env.S3_ENDPOINT === undefined ? undefined : 'us-east-1'),
           // Stores other than AWS rarely answer to bucket.host names.
           forcePathStyle: env.S3_FORCE_PATH_STYLE ?? env.S3_ENDPOINT !== undefined,
+          encryption: env.S3_SERVER_SIDE_ENCRYPTION
+            ? { algorithm: env.S3_SERVER_SIDE_ENCRYPTION, keyId: env.S3_KMS_KEY_ID }
+            : null,
         }
       : null,
     imageDelivery: env.IMAGE_DELIVERY,
@@ -260,6 +270,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     fields.push({
       pointer: 'IMAGE_DELIVERY',
       message: 'expected stream while S3_BUCKET is not set',
+    })
+  if (given['S3_KMS_KEY_ID'] && !given['S3_SERVER_SIDE_ENCRYPTION']?.startsWith('aws:kms'))
+    fields.push({
+      pointer: 'S3_KMS_KEY_ID',
+      message: 'expected S3_SERVER_SIDE_ENCRYPTION to be aws:kms with it',
     })
   if (!result.data || fields.length > 0) throw new ConfigError(fields)
   return result.data

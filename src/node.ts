@@ -13,9 +13,12 @@ import { giveUpAllReplies } from './work/expire.ts'
 import { startLoop } from './runtime/node/loop.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { diskStore } from './objects/disk.node.ts'
+import { tryDisk } from './objects/disk-trial.node.ts'
+import { patientStore } from './objects/patient.ts'
 import type { Deps, ObjectStore } from './deps.ts'
 import { modelsLab } from './modelslab/client.ts'
 import { withSecrets } from './secrets/secrets-file.node.ts'
+import { storeCameBack } from './work/archive.ts'
 
 export interface Service {
   /** Where it listens. */
@@ -62,11 +65,15 @@ async function serve(
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
   const work = trackWork(log, timeout)
+  const health = watchHealth(log, Date.now)
+  const cameBack = () => work.track(storeCameBack(deps))
+  const objects = await openObjects(config)
+  if (!config.s3) tryDisk(config.objectsDir)
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
     ledger: opened.ledger,
-    objects: await openObjects(config),
+    objects: patientStore(objects, { health, cameBack, log, now: Date.now }),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
     wake: () => wake(),
@@ -74,7 +81,7 @@ async function serve(
     later: work.later,
     track: work.track,
     log,
-    health: watchHealth(log, Date.now),
+    health,
     config,
   }
   await recover(deps)

@@ -1,5 +1,5 @@
 import { MAX_IMAGE_BYTES } from './pictures/fetch-picture.ts'
-import { archiveImage } from './work/archive.ts'
+import { archiveImage, storeCameBack } from './work/archive.ts'
 import { createArchiver } from './runtime/slots.ts'
 import { createVisits } from './runtime/visits.ts'
 import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'
@@ -15,6 +15,7 @@ import { createLedger } from './ledger/ledger.ts'
 import { jsonLog } from './observe/log.ts'
 import { publicFetch } from './net/public-fetch.worker.ts'
 import { createRoom } from './runtime/workers/room.ts'
+import { patientStore } from './objects/patient.ts'
 import { type R2Bucket, r2Store } from './objects/r2.ts'
 import type { Deps } from './deps.ts'
 import { modelsLab } from './modelslab/client.ts'
@@ -39,13 +40,15 @@ const write = (line: string) => console.log(line)
 function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
-  const objects = r2Store(env.OBJECTS)
+  const health = watchHealth(log, Date.now)
+  const bucket = r2Store(env.OBJECTS)
+  const cameBack = () => deps.track(storeCameBack(deps))
   const deps: Deps = {
     ...callbackCapability(config),
     ...throughInvocation,
     ledger: createLedger(d1Driver(env.DB)),
-    objects,
-    spool: objects,
+    objects: patientStore(bucket, { health, cameBack, log, now: Date.now }),
+    spool: bucket,
     // Nobody can tell here that a call surely never left.
     provider: modelsLab({
       ...config.modelsLab,
@@ -55,7 +58,7 @@ function openService(env: Env) {
     get: publicFetch({ ...config, fetch: (url, init) => fetch(url, init) }),
     now: Date.now,
     log,
-    health: watchHealth(log, Date.now),
+    health,
     config,
   }
   const room = createRoom({

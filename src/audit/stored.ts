@@ -53,7 +53,7 @@ export async function hashed({ body }: StoredObject) {
 
 /** The text of a body, or null where it is longer than `maxBytes`: then it is not read. */
 export async function textOf({ bytes, body }: StoredObject, maxBytes: number) {
-  if (bytes <= maxBytes) return new Response(body).text()
+  if (bytes !== null && bytes <= maxBytes) return new Response(body).text()
   await body.cancel()
   return null
 }

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { putInTime, storeAnswered } from './archive.ts'
 import { retryDelayMs } from '../model/backoff.ts'
 import type { Deps } from '../deps.ts'
 import { recordJson, recordKey } from '../json/record.ts'
@@ -19,16 +18,15 @@ async function writeRecord(deps: Deps, id: string) {
   if (!record) throw new Error(`the generation ${id} owes a record and is gone`)
   const { key, bytes, version, ...about } = record
   try {
-    await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
-  } catch (error) {
-    deps.health.objects(false, error)
+    await deps.objects.put(key, bytes, { ...about, ifAbsent: false })
+  } catch {
+    // Health says why.
     await deps.ledger.record.writePostponed(
       id,
       deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds),
     )
     return
   }
-  await storeAnswered(deps)
   await deps.ledger.record.writeRecorded(id, version, key, deps.now())
 }
 

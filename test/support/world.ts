@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { eq, sql } from 'drizzle-orm'
 import sharp from 'sharp'
 import { onTestFinished, vi } from 'vitest'
-import { archiveDue } from '../../src/work/archive.ts'
+import { archiveDue, storeCameBack } from '../../src/work/archive.ts'
 import { readConfig } from '../../src/config.ts'
 import { ImageFailure } from '../../src/errors.ts'
 import type { InpaintRequest } from '../../src/model/request.ts'
@@ -16,6 +16,7 @@ import { createLedger } from '../../src/ledger/ledger.ts'
 import { callbacks } from '../../src/ledger/schema.ts'
 import { macs } from '../../src/secrets/mac.ts'
 import { diskStore } from '../../src/objects/disk.node.ts'
+import { patientStore } from '../../src/objects/patient.ts'
 import type { Deps, Get, GetResponse } from '../../src/deps.ts'
 import { readCallback, readFetch, readReply } from '../../src/modelslab/read.ts'
 import { expireOverdue } from '../../src/work/expire.ts'
@@ -163,20 +164,24 @@ export function world(settings: Record<string, string> = {}) {
   const postponed: (() => Promise<void>)[] = []
   const capability = macs('callback', config.callbackSecrets)
   const log: Deps['log'] = (level, message, fields = {}) => logged.push({ level, message, fields })
+  const now = () => clock.now
+  const health = watchHealth(log, now)
+  const store = diskStore(config.objectsDir)
+  const cameBack = () => deps.track(storeCameBack(deps))
   const deps: Deps = {
     ledger: createLedger(driver),
-    objects: diskStore(config.objectsDir),
+    objects: patientStore(store, { health, cameBack, log, now }),
     provider: provider.port,
     get: cdn.get,
     wake: () => undefined,
-    now: () => clock.now,
+    now,
     later: (_delayMs, task) => postponed.push(task),
     track: (work) => background.push(work),
     callbackUrl: (id) => `${config.publicUrl}/callbacks/${id}/${capability.sign(id)}`,
     verifiesCallback: capability.verifies,
     secretsOf: (id) => [config.modelsLab.apiKey, ...capability.accepted(id)],
     log,
-    health: watchHealth(log, () => clock.now),
+    health,
     config,
   }
   const app = createApp(deps, { isDraining: () => false })
@@ -189,6 +194,8 @@ export function world(settings: Record<string, string> = {}) {
     deps,
     config,
     directory,
+    /** What is behind `deps.objects`: whatever goes wrong there is seen by the health. */
+    store,
     /** What the ledger runs on. */
     get driver() {
       return driver

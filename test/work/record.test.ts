@@ -94,10 +94,10 @@ it('writes each record once, and again when the generation changes afterwards', 
 
 it('owes another record when the generation changes while one is being written', async () => {
   const { here, id } = await archived()
-  const meanwhile = vi.spyOn(here.deps.objects, 'put').mockImplementation(async (...args) => {
+  const meanwhile = vi.spyOn(here.store, 'put').mockImplementation(async (...args) => {
     meanwhile.mockRestore()
     await here.callback(id, success(id, { tip: 'another body' }))
-    await here.deps.objects.put(...args)
+    return here.store.put(...args)
   })
 
   await recordDue(here.deps, 10)
@@ -121,7 +121,7 @@ it.each([
 
 it('tries again later when the store does not take a record', async () => {
   const { here, id } = await archived()
-  const away = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('the store is away'))
+  const away = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('the store is away'))
   await recordDue(here.deps, 10)
   expect(await recordDue(here.deps, 10)).toBe(0)
   expect(here.deps.health.read().objects).toMatch(/^down since/u)
