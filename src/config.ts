@@ -133,10 +133,10 @@ const tokens = list.transform((items, context) => {
   return valid
 })
 
-/** Whoever guesses a secret can forge every callback. */
+/** Whoever guesses a secret can forge whatever it proves. */
 const SHORTEST_SECRET = 16
 
-const callbackSecrets = list.transform((items, context) => {
+const secrets = list.transform((items, context) => {
   for (const [index, { length }] of items.entries())
     if (length < SHORTEST_SECRET)
       context.addIssue(
@@ -186,7 +186,8 @@ const settings = z
       .optional(),
     S3_KMS_KEY_ID: z.string().optional(),
     IMAGE_DELIVERY: z.enum(['stream', 'presign'], 'expected stream or presign').default('stream'),
-    CALLBACK_SECRETS: callbackSecrets.default([]),
+    CALLBACK_SECRETS: secrets.default([]),
+    LINK_SECRETS: secrets.default([]),
     API_TOKENS: tokens.default([]),
     ALLOWED_PRIVATE_ORIGINS: origins.default(new Set<string>()),
     IMAGE_HOSTS: hosts.default([]),
@@ -231,6 +232,7 @@ const settings = z
       : null,
     imageDelivery: env.IMAGE_DELIVERY,
     callbackSecrets: env.CALLBACK_SECRETS,
+    linkSecrets: env.LINK_SECRETS,
     tokens: env.API_TOKENS,
     allowedPrivateOrigins: env.ALLOWED_PRIVATE_ORIGINS,
     imageHosts: env.IMAGE_HOSTS,

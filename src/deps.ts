@@ -29,6 +29,10 @@ export interface Deps {
   callbackUrl: (id: string) => string
   /** Whether `mac` proves that we made the callback URL of `id`. */
   verifiesCallback: (id: string, mac: string) => boolean
+  /** The HMAC by which the text of a record is known to be ours; null where no secret is set. */
+  signRecord: ((text: string) => string) | null
+  /** Whether `mac` proves that we wrote `text`. */
+  verifiesRecord: (text: string, mac: string) => boolean
   /** What must not be stored or shown of messages about a generation. */
   secretsOf: (id: string) => readonly string[]
   log: Log

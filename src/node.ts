@@ -2,7 +2,7 @@ import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { trackWork } from './runtime/background.ts'
-import { callbackCapability, secretsIn } from './secrets/links.ts'
+import { callbackCapability, recordCapability, secretsIn } from './secrets/links.ts'
 import { type Config, readConfig } from './config.ts'
 import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
@@ -72,6 +72,7 @@ async function serve(
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
+    ...recordCapability(config),
     ledger: opened.ledger,
     objects: patientStore(objects, { health, cameBack, log, now: Date.now }),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),

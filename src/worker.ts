@@ -3,7 +3,7 @@ import { archiveImage, storeCameBack } from './work/archive.ts'
 import { createArchiver } from './runtime/slots.ts'
 import { createVisits } from './runtime/visits.ts'
 import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'
-import { callbackCapability, secretsIn } from './secrets/links.ts'
+import { callbackCapability, recordCapability, secretsIn } from './secrets/links.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { AppError } from './errors.ts'
 import { watchHealth } from './observe/health.ts'
@@ -40,11 +40,14 @@ const write = (line: string) => console.log(line)
 function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
+  if (config.linkSecrets.length === 0)
+    log('warn', 'records are not signed: LINK_SECRETS is not set')
   const health = watchHealth(log, Date.now)
   const bucket = r2Store(env.OBJECTS)
   const cameBack = () => deps.track(storeCameBack(deps))
   const deps: Deps = {
     ...callbackCapability(config),
+    ...recordCapability(config),
     ...throughInvocation,
     ledger: createLedger(d1Driver(env.DB)),
     objects: patientStore(bucket, { health, cameBack, log, now: Date.now }),

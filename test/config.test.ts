@@ -32,6 +32,7 @@ describe('readConfig', () => {
       s3: null,
       imageDelivery: 'stream',
       callbackSecrets: [],
+      linkSecrets: [],
       tokens: [],
       allowedPrivateOrigins: new Set(),
       imageHosts: [],
@@ -82,6 +83,11 @@ describe('readConfig', () => {
       'CALLBACK_SECRETS',
       'the-newer-secret, the-older-secret,',
       { callbackSecrets: ['the-newer-secret', 'the-older-secret'] },
+    ],
+    [
+      'LINK_SECRETS',
+      'the-newer-secret, the-older-secret,',
+      { linkSecrets: ['the-newer-secret', 'the-older-secret'] },
     ],
     [
       'ALLOWED_PRIVATE_ORIGINS',
@@ -202,6 +208,7 @@ describe('readConfig', () => {
     ['MAX_IN_FLIGHT', '0'],
     ['MAX_IN_FLIGHT', 'none'],
     ['S3_SERVER_SIDE_ENCRYPTION', 'aes256'],
+    ['LINK_SECRETS', 'fifteen-letters'],
     ['CALLBACK_SECRETS', 'fifteen-letters'],
     ['CALLBACK_SECRETS', 'sixteen-letters-,fifteen-letters'],
     ['SUBMISSIONS_PER_MINUTE', '0'],

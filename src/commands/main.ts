@@ -18,6 +18,8 @@ import {
 import { publicGet } from '../net/public-fetch.node.ts'
 import { untilSignal } from '../runtime/node/signals.node.ts'
 import { openObjects, startService } from '../node.ts'
+import { recordCapability } from '../secrets/links.ts'
+import { keptLinkSecrets } from '../secrets/secrets-file.node.ts'
 
 const PACKAGE = dirname(dirname(import.meta.dirname))
 
@@ -137,8 +139,12 @@ const world = { pause: (ms: number) => pause(ms), now: Date.now, env: process.en
 async function openKept() {
   const { config, ...opened } = await openLedger()
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
-  return { ...opened, config, get, objects: await openStore(config) }
+  return { ...opened, ...keptCapability(config), config, get, objects: await openStore(config) }
 }
+
+/** By the secrets that the service has. */
+const keptCapability = (config: ReturnType<typeof readKeptConfig>) =>
+  recordCapability({ linkSecrets: keptLinkSecrets(config) })
 
 function openLedger() {
   const config = readKeptConfig(process.env)
@@ -157,7 +163,8 @@ async function openNew(into: string | undefined) {
   const path = into ?? config.databasePath
   const objects = await openStore(config)
   const { finish, abandon, ...driver } = buildSqlite(path)
-  return { ...world, path, config, objects, ledger: rebuild(driver), finish, abandon }
+  const ledger = rebuild(driver)
+  return { ...world, ...keptCapability(config), path, config, objects, ledger, finish, abandon }
 }
 
 /** A folder that is not there would be made, and found to lack everything. */

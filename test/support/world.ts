@@ -14,6 +14,7 @@ import { watchHealth } from '../../src/observe/health.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { callbacks } from '../../src/ledger/schema.ts'
+import { recordCapability } from '../../src/secrets/links.ts'
 import { macs } from '../../src/secrets/mac.ts'
 import { diskStore } from '../../src/objects/disk.node.ts'
 import { patientStore } from '../../src/objects/patient.ts'
@@ -26,6 +27,7 @@ import { ledgerPlace } from './driver.ts'
 
 export const API_KEY = 'the-provider-s-api-key'
 export const SECRET = 'a-callback-secret-of-the-tests'
+const LINK_SECRET = 'a-link-secret-of-the-tests'
 export const ADMIN = 'admin-token-of-the-tests'
 const START = Date.UTC(2026, 0, 31, 12)
 
@@ -151,6 +153,7 @@ export function world(settings: Record<string, string> = {}) {
     DATABASE_PATH: join(directory, 'afterimage.db'),
     OBJECTS_DIR: join(directory, 'objects'),
     CALLBACK_SECRETS: SECRET,
+    LINK_SECRETS: LINK_SECRET,
     API_TOKENS: `admin:admin:${ADMIN}`,
     ...settings,
   })
@@ -179,6 +182,7 @@ export function world(settings: Record<string, string> = {}) {
     track: (work) => background.push(work),
     callbackUrl: (id) => `${config.publicUrl}/callbacks/${id}/${capability.sign(id)}`,
     verifiesCallback: capability.verifies,
+    ...recordCapability(config),
     secretsOf: (id) => [config.modelsLab.apiKey, ...capability.accepted(id)],
     log,
     health,
