@@ -134,10 +134,10 @@ const tokens = list.transform((items, context) => {
   return valid
 })
 
-/** Whoever guesses a secret can forge every callback. */
+/** Whoever guesses a secret can forge whatever it proves. */
 const SHORTEST_SECRET = 16
 
-const callbackSecrets = list.transform((items, context) => {
+const secrets = list.transform((items, context) => {
   for (const [index, { length }] of items.entries())
     if (length < SHORTEST_SECRET)
       context.addIssue(
@@ -182,8 +182,16 @@ const settings = z
     S3_REGION: z.string().optional(),
     AWS_REGION: z.string().optional(),
     S3_FORCE_PATH_STYLE: yesNo.optional(),
+    S3_SERVER_SIDE_ENCRYPTION: z
+      .enum(
+        ['AES256', 'aws:kms', 'aws:kms:dsse'],
+        'expected AES256, aws:kms or aws:kms:dsse, as S3 calls them',
+      )
+      .optional(),
+    S3_KMS_KEY_ID: z.string().optional(),
     IMAGE_DELIVERY: z.enum(['stream', 'presign'], 'expected stream or presign').default('stream'),
-    CALLBACK_SECRETS: callbackSecrets.default([]),
+    CALLBACK_SECRETS: secrets.default([]),
+    LINK_SECRETS: secrets.default([]),
     API_TOKENS: tokens.default([]),
     ALLOWED_PRIVATE_ORIGINS: origins.default(new Set<string>()),
     IMAGE_HOSTS: hosts.default([]),
@@ -221,10 +229,14 @@ const settings = z
             (env.S3_ENDPOINT === undefined ? undefined : 'us-east-1'),
           // Stores other than AWS rarely answer to bucket.host names.
           forcePathStyle: env.S3_FORCE_PATH_STYLE ?? env.S3_ENDPOINT !== undefined,
+          encryption: env.S3_SERVER_SIDE_ENCRYPTION
+            ? { algorithm: env.S3_SERVER_SIDE_ENCRYPTION, keyId: env.S3_KMS_KEY_ID }
+            : null,
         }
       : null,
     imageDelivery: env.IMAGE_DELIVERY,
     callbackSecrets: env.CALLBACK_SECRETS,
+    linkSecrets: env.LINK_SECRETS,
     tokens: env.API_TOKENS,
     allowedPrivateOrigins: env.ALLOWED_PRIVATE_ORIGINS,
     imageHosts: env.IMAGE_HOSTS,
@@ -266,6 +278,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       message: 'expected stream while S3_BUCKET is not set',
     })
   fields.push(...endpointProblems(given))
+  if (given['S3_KMS_KEY_ID'] && !given['S3_SERVER_SIDE_ENCRYPTION']?.startsWith('aws:kms'))
+    fields.push({
+      pointer: 'S3_KMS_KEY_ID',
+      message: 'expected S3_SERVER_SIDE_ENCRYPTION to be aws:kms with it',
+    })
   if (!result.data || fields.length > 0) throw new ConfigError(fields)
   return result.data
 }

@@ -29,6 +29,10 @@ export interface Deps {
   callbackUrl: (id: string) => string
   /** Whether `mac` proves that we made the callback URL of `id`. */
   verifiesCallback: (id: string, mac: string) => boolean
+  /** The HMAC by which the text of a record is known to be ours; null where no secret is set. */
+  signRecord: ((text: string) => string) | null
+  /** Whether `mac` proves that we wrote `text`. */
+  verifiesRecord: (text: string, mac: string) => boolean
   /** What must not be stored or shown of messages about a generation. */
   secretsOf: (id: string) => readonly string[]
   log: Log
@@ -58,17 +62,18 @@ export interface Provider {
  */
 export interface ObjectStore {
   /**
-   * Resolves once the bytes are durable under `key`. With `ifAbsent` an object that is already
-   * there stays as it is. The store itself checks `sha256` (lower-case hex of `bytes`) where it
-   * can, and refuses other bytes.
+   * Resolves once the bytes are durable under `key`, to null. With `ifAbsent` an object that is
+   * already there stays as it is, and what the store knows of it comes back: whether it is the
+   * same is for the caller to judge. The store itself checks `sha256` (lower-case hex of `bytes`)
+   * where it can, and refuses other bytes.
    */
-  put(key: string, bytes: Uint8Array, options: PutOptions): Promise<void>
+  put(key: string, bytes: Uint8Array, options: PutOptions): Promise<ObjectFacts | null>
   /**
    * The object, or the part of it that `range` names (both ends inclusive, inside the object); null
-   * where there is none.
+   * where there is none. Of an object that is shorter than it should be, what there is.
    */
   get(key: string, range?: ByteRange): Promise<StoredObject | null>
-  head(key: string): Promise<{ bytes: number } | null>
+  head(key: string): Promise<ObjectFacts | null>
   /** Deleting what is not there is no error. */
   delete(key: string): Promise<void>
   /** Every object whose key starts with `prefix`, in no promised order. */
@@ -97,9 +102,17 @@ export interface ByteRange {
   end: number
 }
 
+/** What a store tells of an object without giving it. */
+export interface ObjectFacts {
+  /** Null where the store does not say. */
+  bytes: number | null
+  /** Lower-case hex; left out where the store knows none, or was not asked for it. */
+  sha256?: string
+}
+
 export interface StoredObject {
-  /** Of the whole object, also where only a part is read. */
-  bytes: number
+  /** Of the whole object, also where only a part is read; null where the store does not say. */
+  bytes: number | null
   /** To be read to its end or cancelled: an unread body can hold a connection for good. */
   body: ReadableStream<Uint8Array>
 }
@@ -136,8 +149,4 @@ export interface Health {
   provider: (ok: boolean, reason?: unknown) => boolean
   /** `ok`, or `down since <RFC 3339>`. */
   read: () => { objects: string; provider: string }
-  /**
-   * How often the store has answered so far: who waits for it can tell whether it answers anybody.
-   */
-  objectAnswers: () => number
 }

@@ -1,11 +1,9 @@
 import { type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname } from 'node:path'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { trackWork } from './runtime/background.ts'
-import { callbackCapability, secretsIn } from './secrets/links.ts'
+import { callbackCapability, recordCapability, secretsIn } from './secrets/links.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
-import { assureWayTo } from './runtime/node/folder.node.ts'
 import { watchHealth } from './observe/health.ts'
 import { createApp } from './http/app.ts'
 import { httpServer } from './http/plumbing/server.node.ts'
@@ -17,9 +15,12 @@ import { assureOpenFiles } from './runtime/node/open-files.node.ts'
 import { blaming } from './runtime/node/start-failure.ts'
 import { publicGet } from './net/public-fetch.node.ts'
 import { diskStore } from './objects/disk.node.ts'
+import { tryDisk } from './objects/disk-trial.node.ts'
+import { patientStore } from './objects/patient.ts'
 import type { Deps, ObjectStore } from './deps.ts'
 import { modelsLab } from './modelslab/client.ts'
 import { withSecrets } from './secrets/secrets-file.node.ts'
+import { storeCameBack } from './work/archive.ts'
 
 export interface Service {
   /** Where it listens. */
@@ -49,10 +50,7 @@ export async function startService(
 ): Promise<Service> {
   const settings = readConfig(env)
   assureOpenFiles(settings.archiveConcurrency)
-  const opened = await blaming('Check DATABASE_PATH.', () => {
-    assureWayTo(dirname(settings.databasePath))
-    return openLedger(settings.databasePath)
-  })
+  const opened = await blaming('Check DATABASE_PATH.', () => openLedger(settings.databasePath))
   try {
     return await serve(settings, opened, write)
   } catch (error) {
@@ -73,11 +71,15 @@ async function serve(
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
   const work = trackWork(log, timeout)
   const health = watchHealth(log, Date.now)
+  const cameBack = () => work.track(storeCameBack(deps))
+  const objects = await openObjects(config)
+  if (!config.s3) await blaming('Check OBJECTS_DIR.', () => tryDisk(config.objectsDir))
   let wake = () => {}
   const deps: Deps = {
     ...callbackCapability(config),
+    ...recordCapability(config),
     ledger: opened.ledger(health.ledger),
-    objects: await openObjects(config),
+    objects: patientStore(objects, { health, cameBack, log, now: Date.now }),
     provider: modelsLab({ ...config.modelsLab, fetch, wasNotSent }),
     get,
     wake: () => wake(),
@@ -134,11 +136,7 @@ export async function openObjects({
   s3,
   objectsDir,
 }: Pick<Config, 's3' | 'objectsDir'>): Promise<ObjectStore> {
-  if (!s3)
-    return blaming('Check OBJECTS_DIR.', () => {
-      assureWayTo(objectsDir)
-      return diskStore(objectsDir)
-    })
+  if (!s3) return blaming('Check OBJECTS_DIR.', () => diskStore(objectsDir))
   // Loaded only where it is used: the SDK takes a good part of the start.
   const { regionOf } = await import('./objects/s3-client.node.ts')
   const { s3Store } = await import('./objects/s3.node.ts')

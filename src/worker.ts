@@ -1,9 +1,9 @@
 import { MAX_IMAGE_BYTES } from './pictures/fetch-picture.ts'
-import { archiveImage } from './work/archive.ts'
+import { archiveImage, storeCameBack } from './work/archive.ts'
 import { createArchiver } from './runtime/slots.ts'
 import { createVisits } from './runtime/visits.ts'
 import type { ExecutionContext, WakeQueue } from './runtime/workers/bindings.ts'
-import { callbackCapability, secretsIn } from './secrets/links.ts'
+import { callbackCapability, recordCapability, secretsIn } from './secrets/links.ts'
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { AppError } from './errors.ts'
 import { watchHealth } from './observe/health.ts'
@@ -16,6 +16,7 @@ import { createLedger } from './ledger/ledger.ts'
 import { jsonLog } from './observe/log.ts'
 import { publicFetch } from './net/public-fetch.worker.ts'
 import { createRoom } from './runtime/workers/room.ts'
+import { patientStore } from './objects/patient.ts'
 import { type R2Bucket, r2Store } from './objects/r2.ts'
 import type { Deps } from './deps.ts'
 import { modelsLab } from './modelslab/client.ts'
@@ -40,14 +41,18 @@ const write = (line: string) => console.log(line)
 function openService(env: Env) {
   const config = workerConfig(env)
   const log = jsonLog({ level: config.logLevel, secrets: secretsIn(config), now: Date.now, write })
-  const objects = r2Store(env.OBJECTS)
+  if (config.linkSecrets.length === 0)
+    log('warn', 'records are not signed: LINK_SECRETS is not set')
   const health = watchHealth(log, Date.now)
+  const bucket = r2Store(env.OBJECTS)
+  const cameBack = () => deps.track(storeCameBack(deps))
   const deps: Deps = {
     ...callbackCapability(config),
+    ...recordCapability(config),
     ...throughInvocation,
     ledger: createLedger(telling(d1Driver(env.DB), health.ledger)),
-    objects,
-    spool: objects,
+    objects: patientStore(bucket, { health, cameBack, log, now: Date.now }),
+    spool: bucket,
     // Nobody can tell here that a call surely never left.
     provider: modelsLab({
       ...config.modelsLab,

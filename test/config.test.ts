@@ -32,6 +32,7 @@ describe('readConfig', () => {
       s3: null,
       imageDelivery: 'stream',
       callbackSecrets: [],
+      linkSecrets: [],
       tokens: [],
       allowedPrivateOrigins: new Set(),
       imageHosts: [],
@@ -84,6 +85,11 @@ describe('readConfig', () => {
       { callbackSecrets: ['the-newer-secret', 'the-older-secret'] },
     ],
     [
+      'LINK_SECRETS',
+      'the-newer-secret, the-older-secret,',
+      { linkSecrets: ['the-newer-secret', 'the-older-secret'] },
+    ],
+    [
       'ALLOWED_PRIVATE_ORIGINS',
       'http://127.0.0.1:9101,HTTP://[::1]:9102',
       { allowedPrivateOrigins: new Set(['http://127.0.0.1:9101', 'http://[::1]:9102']) },
@@ -130,9 +136,33 @@ describe('readConfig', () => {
   ])('reads a bucket with %j', (env, expected) => {
     expect(readConfig({ ...LEAST, S3_BUCKET: 'images', ...env }).s3).toEqual({
       bucket: 'images',
+      encryption: null,
       ...expected,
     })
   })
+
+  it.each([
+    [{ S3_SERVER_SIDE_ENCRYPTION: 'AES256' }, { algorithm: 'AES256', keyId: undefined }],
+    [
+      { S3_SERVER_SIDE_ENCRYPTION: 'aws:kms', S3_KMS_KEY_ID: 'alias/images' },
+      { algorithm: 'aws:kms', keyId: 'alias/images' },
+    ],
+    [
+      { S3_SERVER_SIDE_ENCRYPTION: 'aws:kms:dsse' },
+      { algorithm: 'aws:kms:dsse', keyId: undefined },
+    ],
+  ])('reads how objects are to be encrypted in %j', (env, expected) => {
+    expect(readConfig({ ...LEAST, S3_BUCKET: 'images', ...env }).s3?.encryption).toEqual(expected)
+  })
+
+  it.each([{}, { S3_SERVER_SIDE_ENCRYPTION: 'AES256' }])(
+    'refuses a KMS key beside %j, which uses none',
+    (env) => {
+      expect(faults({ ...env, S3_BUCKET: 'images', S3_KMS_KEY_ID: 'alias/images' })).toEqual([
+        expect.objectContaining({ pointer: 'S3_KMS_KEY_ID' }),
+      ])
+    },
+  )
 
   it.each([
     ['MODELSLAB_API_KEY', undefined],
@@ -177,6 +207,8 @@ describe('readConfig', () => {
     ['ARCHIVE_CONCURRENCY', '1.5'],
     ['MAX_IN_FLIGHT', '0'],
     ['MAX_IN_FLIGHT', 'none'],
+    ['S3_SERVER_SIDE_ENCRYPTION', 'aes256'],
+    ['LINK_SECRETS', 'fifteen-letters'],
     ['CALLBACK_SECRETS', 'fifteen-letters'],
     ['CALLBACK_SECRETS', 'sixteen-letters-,fifteen-letters'],
     ['SUBMISSIONS_PER_MINUTE', '0'],

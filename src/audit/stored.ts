@@ -51,11 +51,26 @@ export async function hashed({ body }: StoredObject) {
   return { sha256: hash.digest('hex'), bytes }
 }
 
-/** The text of a body, or null where it is longer than `maxBytes`: then it is not read. */
-export async function textOf({ bytes, body }: StoredObject, maxBytes: number) {
-  if (bytes <= maxBytes) return new Response(body).text()
-  await body.cancel()
-  return null
+/** Far more than a record of ours has. */
+const MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+/**
+ * A record as it lies there, or null where there is none. Of one that is far too large, the
+ * beginning: that is no record.
+ */
+export const readRecordFile = (world: StoreReader, key: string) =>
+  readObject(world, key, ({ body }) => beginningOf(body, MAX_RECORD_BYTES))
+
+async function beginningOf(body: StoredObject['body'], maxBytes: number) {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  // Who leaves the loop early cancels the body.
+  for await (const chunk of body) {
+    chunks.push(chunk)
+    bytes += chunk.byteLength
+    if (bytes > maxBytes) break
+  }
+  return Buffer.concat(chunks)
 }
 
 /** Every object under a prefix, some hundred at a time. */

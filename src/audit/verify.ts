@@ -1,14 +1,20 @@
 import { createHash } from 'node:crypto'
 import { ImageFailure } from '../errors.ts'
-import type { AuditReads, NamedObject, ShowingImage } from '../ledger/audit.ts'
-import type { Ledger } from '../ledger/ledger.ts'
-import { type DownloadConfig, fetchPicture } from '../pictures/fetch-picture.ts'
+import type { NamedObject, ShowingImage } from '../ledger/audit.ts'
+import { fetchPicture } from '../pictures/fetch-picture.ts'
 import { isRedacted, redactUrl } from '../model/shown-url.ts'
 import { inParallel } from './parallel.ts'
-import type { Get } from '../deps.ts'
 import { recordKey } from '../json/record.ts'
-import { recordOf } from '../work/record.ts'
-import { askStore, hashed, listed, readObject, type StoreReader } from './stored.ts'
+import {
+  type Finding,
+  type FindingKind,
+  messageOf,
+  type Report,
+  type Verified,
+  type Verifying,
+} from './finding.ts'
+import { hashed, listed, readObject } from './stored.ts'
+import { verifyRecords } from './verify-records.ts'
 
 const IMAGES = 'sha256/'
 const RECORDS = 'generations/'
@@ -16,50 +22,18 @@ const READS_AT_ONCE = 16
 /** An image is in the store a moment before it is in the ledger. */
 const ARCHIVING_MS = 2000
 
-/** `unreadable`: the store has it, and does not give it. */
-export type FindingKind = 'missing' | 'altered' | 'unreadable' | 'orphaned'
-
-export interface Finding {
-  finding: FindingKind
-  key: string
-  /** The images that show the object. */
-  images: Omit<ShowingImage, 'key' | 'contentType'>[]
-  detail: string
-  /** What came of the repair, where one was asked for and could be tried. */
-  repair: { done: true; from: string } | { done: false; reason: string } | null
-}
-
-export interface Verified {
-  objects: number
-  bytes: number
-  records: number
-  findings: Record<FindingKind, number>
-  repaired: number
-}
-
-export interface Verifying extends StoreReader {
-  /** Nothing is written to it. */
-  ledger: Ledger
-  audit: AuditReads
-  get: Get
-  config: DownloadConfig
-  repair: boolean
-  found: (finding: Finding) => void
-  progress: (what: string, done: number, of: number | null) => void
-  signal: AbortSignal
-}
-
 /**
  * Reads every object that the ledger names, hashes it, and compares ledger and store both ways;
- * each ended generation should have its record, too. A service may go on writing meanwhile. Ends
- * early, with what was seen so far, once `signal` is aborted. Throws where the store cannot be
- * listed.
+ * each ended generation should have its record, too, as it was written. A service may go on writing
+ * meanwhile. Ends early, with what was seen so far, once `signal` is aborted. Throws where the
+ * store cannot be listed.
  */
 export async function verify(world: Verifying): Promise<Verified> {
   const verified = {
     objects: 0,
     bytes: 0,
     records: 0,
+    unsigned: 0,
     findings: { missing: 0, altered: 0, unreadable: 0, orphaned: 0 },
     repaired: 0,
   }
@@ -71,12 +45,10 @@ export async function verify(world: Verifying): Promise<Verified> {
   // The store first: what is in it by now will be named by the time that everything named was read.
   await listStore(world)
   await readNamed(world, verified, report)
-  await lookForRecords(world, verified, report)
+  await verifyRecords(world, verified, report)
   if (!world.signal.aborted) await lookForOrphans(world, report)
   return verified
 }
-
-type Report = (finding: Finding) => void
 
 async function listStore({ objects, audit, progress, signal }: Verifying) {
   await audit.storeOpened()
@@ -128,9 +100,6 @@ async function judge(
     return { bytes: 0, problem: { finding: 'unreadable', detail: messageOf(error) } }
   }
 }
-
-const messageOf = (error: unknown) =>
-  error instanceof Error ? error.message || error.name : String(error)
 
 /**
  * By the images that show them now. A cut-short copy may have given way to a better one: then it is
@@ -193,49 +162,6 @@ async function copyFrom(
     return error instanceof ImageFailure
       ? error.message
       : `the store did not take it: ${messageOf(error)}`
-  }
-}
-
-async function lookForRecords(world: Verifying, verified: Verified, report: Report) {
-  const { audit, progress, signal } = world
-  let page = await audit.recorded('')
-  while (page.length > 0 && !signal.aborted) {
-    const byKey = new Map(page.map(({ id, requestedAt }) => [recordKey(id, requestedAt), id]))
-    await inParallel(
-      await audit.notStored([...byKey.keys()]),
-      READS_AT_ONCE,
-      signal,
-      async (key) => {
-        // It may have been written since the store was listed.
-        if (!(await askStore(world, () => world.objects.head(key))))
-          report(await missingRecord(world, key, byKey.get(key) ?? ''))
-      },
-    )
-    progress('looking for records', (verified.records += page.length), null)
-    page = await audit.recorded(page.at(-1)?.id ?? '')
-  }
-}
-
-async function missingRecord(world: Verifying, key: string, id: string): Promise<Finding> {
-  return {
-    finding: 'missing',
-    key,
-    images: [],
-    detail: `the record of generation ${id}`,
-    repair: world.repair ? await writeRecord(world, id) : null,
-  }
-}
-
-/** A record that the service wrote meanwhile is newer, and stays. */
-async function writeRecord(world: Verifying, id: string): Promise<Finding['repair']> {
-  const record = await recordOf(world, id)
-  if (!record) return { done: false, reason: 'the ledger does not know it any more' }
-  const { key, bytes, ...about } = record
-  try {
-    await world.objects.put(key, bytes, { ...about, ifAbsent: true })
-    return { done: true, from: 'the ledger' }
-  } catch (error) {
-    return { done: false, reason: `the store did not take it: ${messageOf(error)}` }
   }
 }
 

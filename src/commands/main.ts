@@ -6,7 +6,6 @@ import { readOptions } from './terminal/options.ts'
 import { SERVE_USAGE, usage } from './usage.ts'
 import { ConfigError, readKeptConfig } from '../config.ts'
 import { pathProblem } from '../config/places.ts'
-import { assureWayTo } from '../runtime/node/folder.node.ts'
 import { audit } from '../ledger/audit.ts'
 import { createLedger } from '../ledger/ledger.ts'
 import { rebuild } from '../ledger/rebuild.ts'
@@ -22,6 +21,8 @@ import { publicGet } from '../net/public-fetch.node.ts'
 import { untilSignal } from '../runtime/node/signals.node.ts'
 import { blaming, StartFailure } from '../runtime/node/start-failure.ts'
 import { openObjects, startService } from '../node.ts'
+import { recordCapability } from '../secrets/links.ts'
+import { keptLinkSecrets } from '../secrets/secrets-file.node.ts'
 
 const PACKAGE = dirname(dirname(import.meta.dirname))
 
@@ -141,8 +142,12 @@ const world = { pause: (ms: number) => pause(ms), now: Date.now, env: process.en
 async function openKept() {
   const { config, ...opened } = await openLedger()
   const get = publicGet({ allowedPrivateOrigins: config.allowedPrivateOrigins })
-  return { ...opened, config, get, objects: await openStore(config) }
+  return { ...opened, ...keptCapability(config), config, get, objects: await openStore(config) }
 }
+
+/** By the secrets that the service has. */
+const keptCapability = (config: ReturnType<typeof readKeptConfig>) =>
+  recordCapability({ linkSecrets: keptLinkSecrets(config) })
 
 async function openLedger() {
   const config = readKeptConfig(process.env)
@@ -159,12 +164,10 @@ async function openNew(into: string | undefined) {
   const objects = await openStore(config)
   const { finish, abandon, ...driver } = await blaming(
     `Check ${into === undefined ? 'DATABASE_PATH' : '--into'}.`,
-    () => {
-      assureWayTo(dirname(path))
-      return buildSqlite(path)
-    },
+    () => buildSqlite(path),
   )
-  return { ...world, path, config, objects, ledger: rebuild(driver), finish, abandon }
+  const ledger = rebuild(driver)
+  return { ...world, ...keptCapability(config), path, config, objects, ledger, finish, abandon }
 }
 
 /** A folder that is not there would be made, and found to lack everything. */

@@ -10,19 +10,22 @@ the store.
 
   --into PATH   where the new ledger is to be (DATABASE_PATH); nothing may be
                 there yet
+  --unsigned    takes records, too, that nothing proves: from before they were
+                signed, signed by a secret that is not known here, or altered
   --json        one JSON object a line instead of tab-separated fields
 
-It prints one line a problem: a record that is broken, clashing or unreadable
-and was left out, an object that is missing. Generations that were under way
-have no record: each is adopted when its callback comes, as long as the service
-has the callback secret that it had. Settings are those of the service.
+It prints one line a problem: a record that is broken, clashing, unreadable,
+altered or unsigned and was left out, an object that is missing. What a record
+is signed by are the secrets that the service had: LINK_SECRETS, or secrets.json
+beside DATABASE_PATH. Generations that were under way have no record: each is
+adopted when its callback comes, as long as the service has the callback secret
+that it had. Settings are those of the service.
 Ends with 0 if everything was restored, 1 if something was not, 2 if no ledger
 was made.
 `
 
 /** Where the new ledger is made: nothing is there before it is whole. */
-type World = Pick<Rebuilding, 'ledger' | 'objects' | 'pause'> & {
-  now: () => number
+type World = Pick<Rebuilding, 'ledger' | 'objects' | 'pause' | 'now' | 'verifiesRecord'> & {
   env: Record<string, string | undefined>
   path: string
   config: Pick<Config, 's3' | 'objectsDir'>
@@ -36,6 +39,7 @@ export async function runRebuild(
 ): Promise<number> {
   const options = readOptions(call, USAGE, {
     into: { type: 'string' },
+    unsigned: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   })
   if (typeof options === 'number') return options
@@ -50,7 +54,8 @@ export async function runRebuild(
   }
   let rebuilt: Rebuilt
   try {
-    rebuilt = await rebuild({ ...opened, found, progress: bar.show, signal })
+    const takesUnproven = options.unsigned
+    rebuilt = await rebuild({ ...opened, takesUnproven, found, progress: bar.show, signal })
   } catch (error) {
     abandon()
     throw error
@@ -59,9 +64,7 @@ export async function runRebuild(
   }
   if (signal.aborted || rebuilt.generations === 0) {
     abandon()
-    err.write(
-      `${signal.aborted ? 'Interrupted' : 'The store has no record that can be read'}: no ledger was made.\n`,
-    )
+    err.write(`${signal.aborted ? 'Interrupted' : whyNone(rebuilt)}: no ledger was made.\n`)
     return signal.aborted ? INTERRUPTED : 2
   }
   finish()
@@ -69,8 +72,22 @@ export async function runRebuild(
   return rebuilt.problems > 0 ? 1 : 0
 }
 
-const summary = ({ generations, images, problems }: Rebuilt) =>
-  `${counted(generations, 'generation')} with ${counted(images, 'image')}, ${counted(problems, 'problem')}.`
+const whyNone = ({ refused }: Rebuilt) =>
+  refused > 0
+    ? `The store has ${records(refused)} that nothing proves (--unsigned takes them)`
+    : 'The store has no record that can be read'
+
+const records = (count: number) => counted(count, 'record')
+
+const summary = ({ generations, images, unsigned, refused, problems }: Rebuilt) =>
+  [
+    `${counted(generations, 'generation')} with ${counted(images, 'image')},`,
+    `${counted(problems, 'problem')}.`,
+    ...(unsigned > 0 ? [`${records(unsigned)} without a signature taken.`] : []),
+    ...(refused > 0
+      ? [`${records(refused)} that nothing proves left out (--unsigned takes them).`]
+      : []),
+  ].join(' ')
 
 const plainLine = ({ problem, key, generationId, detail }: RebuildProblem) =>
   tabbed(problem, key, generationId ?? '-', detail)

@@ -1,15 +1,17 @@
 import type { Config } from '../config.ts'
-import { type Finding, verify, type Verified, type Verifying } from '../audit/verify.ts'
+import type { Finding, Verified, Verifying } from '../audit/finding.ts'
+import { verify } from '../audit/verify.ts'
 import { type Call, INTERRUPTED, ledgerLine, storeLine } from './command.ts'
 import { readOptions } from './terminal/options.ts'
 import { counted, size, tabbed } from './terminal/words.ts'
 import { showBar } from './terminal/bar.ts'
 
-const USAGE = `afterimage verify reads every object again, hashes it, and compares ledger and
-store both ways.
+const USAGE = `afterimage verify reads every object and record again, hashes it, and compares
+ledger and store both ways.
 
   --repair   copies what is missing or altered again from wherever its links
-             still work, and writes missing records
+             still work, and writes anew such records, and those that are not
+             signed
   --json     one JSON object a line instead of tab-separated fields
 
 It prints one line a finding: what it is (missing, altered, unreadable,
@@ -20,7 +22,7 @@ Ends with 0 if all is well or was repaired, 1 if something is not, 2 if it
 could not look.
 `
 
-type World = Pick<Verifying, 'ledger' | 'audit' | 'objects' | 'get' | 'pause'> & {
+type World = Omit<Verifying, 'repair' | 'found' | 'progress' | 'signal' | 'config'> & {
   config: Verifying['config'] & Pick<Config, 'databasePath' | 's3' | 'objectsDir'>
   now: () => number
   env: Record<string, string | undefined>
@@ -59,10 +61,14 @@ const left = ({ findings, repaired }: Verified) =>
   Object.values(findings).reduce((sum, n) => sum + n, 0) - repaired
 
 function summary(verified: Verified, repair: boolean) {
-  const { objects, bytes, records, findings, repaired } = verified
+  const { objects, bytes, records, unsigned, findings, repaired } = verified
   const kinds = Object.entries(findings).map(([kind, count]) => `${count} ${kind}`)
   return [
-    `${counted(objects, 'object')} read (${size(bytes)}), ${counted(records, 'record')} looked for: ${kinds.join(', ')}.`,
+    `${counted(objects, 'object')} read (${size(bytes)}), ${counted(records, 'record')} read:`,
+    `${kinds.join(', ')}.`,
+    ...(unsigned > 0
+      ? [`${counted(unsigned, 'record')} of before records were signed (--repair signs them).`]
+      : []),
     ...(repair ? [`${repaired} repaired, ${left(verified)} left.`] : []),
   ].join(' ')
 }

@@ -7,8 +7,11 @@ import type { RecordDetails } from '../ledger/record.ts'
 import { redactUrl } from '../model/shown-url.ts'
 import { uuidTime } from '../model/uuid.ts'
 
-/** Raised when a reader of older records could misread a new one. */
-const SCHEMA_VERSION = 1
+/**
+ * Raised when a reader of older records could misread a new one. From 2 on a record is signed: one
+ * that lost its HMAC is no older one.
+ */
+const SCHEMA_VERSIONS = [1, 2] as const
 
 /** By the UTC date of the request, so that a listing finds a day. */
 export function recordKey(id: string, requestedAt: number) {
@@ -19,15 +22,28 @@ export function recordKey(id: string, requestedAt: number) {
 const rfc3339 = (ms: number) => new Date(ms).toISOString()
 const rfc3339OrNull = (ms: number | null) => (ms === null ? null : rfc3339(ms))
 
+interface RecordHead {
+  schema_version: (typeof SCHEMA_VERSIONS)[number]
+  /**
+   * The SHA-256 of the record that was lost or altered, and in whose place this one was written:
+   * the ledger still knows the other.
+   */
+  replaces?: string
+}
+
 /**
  * All that the doors show of a generation, and what it takes to make its rows again. Links lose
  * their secrets.
  */
-export function recordJson(whole: WholeGeneration, { offers, callbacks, events }: RecordDetails) {
+export function recordJson(
+  head: RecordHead,
+  whole: WholeGeneration,
+  { offers, callbacks, events }: RecordDetails,
+) {
   const { images, ...generation } = generationJson(whole, '')
   const { idempotencyKey, requestSha256, submissionStartedAt, fetchOwed } = whole.generation
   return {
-    schema_version: SCHEMA_VERSION,
+    ...head,
     ...generation,
     idempotency_key: idempotencyKey,
     request_sha256: requestSha256,
@@ -116,7 +132,9 @@ const isKeyOf = (key: string, hash: string) =>
   key.startsWith(`sha256/${hash.slice(0, 2)}/${hash.slice(2, 4)}/${hash}.`) && /\.\w+$/u.test(key)
 
 const record = z.object({
-  schema_version: z.literal(SCHEMA_VERSION),
+  schema_version: z.literal(SCHEMA_VERSIONS),
+  replaces: sha256.optional(),
+  hmac: z.unknown().optional(),
   id: z.string().refine((id) => uuidTime(id) !== null, 'expected a UUIDv7'),
   // What has not ended has no record.
   status: z.enum(['succeeded', 'failed']),
@@ -185,17 +203,30 @@ const record = z.object({
 export type GenerationRecord = z.output<typeof record>
 
 /**
- * The record that `text` is, under the key that it belongs under; else what is wrong with it, in a
- * few words.
+ * The record that `bytes` are, under the key that it belongs under, and their text; else what is
+ * wrong with it, in a few words.
  */
-export function readRecord(key: string, text: string): GenerationRecord | string {
+export function readRecord(
+  key: string,
+  bytes: Uint8Array,
+): { record: GenerationRecord; text: string } | string {
+  const text = textOf(bytes)
   const result = record.safeParse(parsed(text))
   if (!result.success) {
     const [{ path, message } = { path: [], message: '' }] = result.error.issues
     return path.length === 0 ? 'no record of a generation' : `${path.join('.')}: ${message}`
   }
   const itsKey = recordKey(result.data.id, result.data.requested_at)
-  return itsKey === key ? result.data : `it belongs under ${itsKey}`
+  return itsKey === key ? { record: result.data, text } : `it belongs under ${itsKey}`
+}
+
+/** Nothing is mended: other bytes are no record. */
+function textOf(bytes: Uint8Array) {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return ''
+  }
 }
 
 function parsed(text: string): unknown {

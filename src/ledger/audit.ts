@@ -67,6 +67,14 @@ export interface AuditedImage {
 
 const PAGE = 500
 
+/** What is known of the record of a generation. */
+const ofRecord = {
+  id: generations.id,
+  requestedAt: generations.requestedAt,
+  recordSha256: generations.recordSha256,
+  recordDueAt: generations.recordDueAt,
+}
+
 /**
  * What an audit reads, page by page, of a ledger that somebody else may be writing. What is not to
  * change meanwhile is held in temporary tables of this connection, which SQLite keeps in a file of
@@ -125,7 +133,7 @@ export function audit({ db }: LedgerDriver) {
     /** The next generations whose record should be in the store. */
     recorded: async (after: string) =>
       db
-        .select({ id: generations.id, requestedAt: generations.requestedAt })
+        .select(ofRecord)
         .from(generations)
         .where(
           and(
@@ -138,18 +146,10 @@ export function audit({ db }: LedgerDriver) {
         .orderBy(asc(generations.id))
         .limit(PAGE),
 
-    /** Those of the keys that the store did not have. */
-    notStored: async (keys: string[]): Promise<string[]> => {
-      const rows: { value: string }[] = await db.all(
-        sql`select value from json_each(${JSON.stringify(keys)}) where value not in (select key from stored)`,
-      )
-      return rows.map((row) => row.value)
-    },
-
     /** The generations of these ids, as far as the ledger knows them. */
     known: async (ids: string[]) =>
       db
-        .select({ id: generations.id, requestedAt: generations.requestedAt })
+        .select(ofRecord)
         .from(generations)
         .where(inArray(generations.id, listed(ids))),
 

@@ -10,14 +10,15 @@ const restored = statement(sql`
   insert into generations (id, status, archive_status, endpoint, model_id, prompt, negative_prompt, parameters,
     client_track_id, provider_id, submitted_by, idempotency_key, request_sha256, requested_at, submission_started_at,
     finished_at, archived_at, generation_time_s, eta_s, seed, meta, tip, webhook_status, failure_code, failure_message,
-    nsfw_verdict, nsfw_disputed, fetch_owed, fetch_due_at)
+    nsfw_verdict, nsfw_disputed, fetch_owed, fetch_due_at, record_sha256, record_due_at)
   values (${text('id')}, ${text('status')}, ${text('archive_status')}, ${text('endpoint')}, ${orNull(text('model_id'))},
     ${orNull(text('prompt'))}, ${orNull(text('negative_prompt'))}, ${orNull(json('parameters'))}, ${orNull(text('client_track_id'))},
     ${orNull(text('provider_id'))}, ${orNull(text('submitted_by'))}, ${orNull(text('idempotency_key'))}, ${orNull(text('request_sha256'))},
     ${number('requested_at')}, ${orNull(number('submission_started_at'))}, ${orNull(number('finished_at'))}, ${orNull(number('archived_at'))},
     ${orNull(number('generation_time_s'))}, ${orNull(number('eta_s'))}, ${orNull(number('seed'))}, ${orNull(json('meta'))}, ${orNull(text('tip'))},
     ${orNull(text('webhook_status'))}, ${orNull(text('failureCode'))}, ${orNull(text('failureMessage'))}, ${text('nsfwVerdict')},
-    ${flag('nsfwDisputed')}, ${flag('fetchOwed')}, ${orNull(number('fetchDueAt'))})
+    ${flag('nsfwDisputed')}, ${flag('fetchOwed')}, ${orNull(number('fetchDueAt'))},
+    ${text('recordSha256')}, ${orNull(number('recordDueAt'))})
   on conflict do nothing returning id`).yields<{ id: string }>()
 
 const isRestored = sql`exists (select 1 from generations where id = ${text('id')})`
@@ -60,13 +61,22 @@ const restoredEvents = statement(sql`
 /** A ledger made again. */
 export const rebuild = ({ atomically }: LedgerDriver) => ({
   /**
-   * Everything that the record of a generation tells. False where the ledger has that generation,
-   * or its key, already.
+   * Everything that the record of a generation tells, whose text has that hash. False where the
+   * ledger has that generation, or its key, already. `isOwed`: another record is owed.
    */
-  writeRestored: async (record: GenerationRecord, now: number) => {
+  writeRestored: async (
+    record: GenerationRecord,
+    { sha256, isOwed }: { sha256: string; isOwed: boolean },
+    now: number,
+  ) => {
     const { id } = record
+    const columns = {
+      ...columnsOf(record, now),
+      recordSha256: sha256,
+      recordDueAt: isOwed ? now : null,
+    }
     const [[row]] = await atomically([
-      bind(restored, columnsOf(record, now)),
+      bind(restored, columns),
       bind(restoredImages, { id, images: imagesOf(record, now) }),
       bind(restoredOffers, { id, offers: record.offers }),
       bind(restoredReports, { id, reports: record.verdict_reports }),

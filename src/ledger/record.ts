@@ -4,12 +4,22 @@ import { callbacks, events, generations, offers } from './schema.ts'
 import { bind, json, number, sql, statement, text } from './statement.ts'
 
 const written = statement(sql`
-  update generations set record_due_at = null, version = version + 1
+  update generations
+  set record_due_at = null, record_sha256 = ${text('sha256')}, version = version + 1
   where id = ${text('id')} and version = ${number('version')}`)
 
 const noteWritten = statement(sql`
   insert into events (generation_id, at, event, detail)
   select ${text('id')}, ${number('now')}, 'record_written', ${json('detail')} where changes() > 0`)
+
+/**
+ * Somebody wrote another record meanwhile, and this one may have been put over it. The same one
+ * does not matter; two of one version differ where one of them knows that the other was written.
+ */
+const overtook = statement(sql`
+  update generations set record_due_at = ${number('now')}, version = version + 1
+  where id = ${text('id')} and version > ${number('version')} and record_due_at is null
+    and record_sha256 is not ${text('sha256')}`)
 
 const postponed = statement(sql`
   update generations set record_due_at = ${number('until')}, version = version + 1
@@ -78,9 +88,18 @@ export function record({ db, atomically }: LedgerDriver) {
      * A record of this version is in the bucket. If the generation changed meanwhile, another is
      * owed.
      */
-    writeRecorded: async (id: string, version: number, key: string, now: number) => {
-      const values = { id, version, now }
-      await atomically([bind(written, values), bind(noteWritten, { ...values, detail: { key } })])
+    writeRecorded: async (
+      id: string,
+      version: number,
+      { key, sha256 }: { key: string; sha256: string },
+      now: number,
+    ) => {
+      const values = { id, version, sha256, now }
+      await atomically([
+        bind(written, values),
+        bind(noteWritten, { ...values, detail: { key } }),
+        bind(overtook, values),
+      ])
     },
 
     writePostponed: async (id: string, until: number) => {

@@ -75,6 +75,8 @@ export const generations = sqliteTable(
      * that.
      */
     recordDueAt: integer('record_due_at'),
+    /** Of the record that the bucket has as we wrote it; null where we do not know. */
+    recordSha256: text('record_sha256'),
   },
   (t) => [
     uniqueIndex('generations_idempotency')

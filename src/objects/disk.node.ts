@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { link, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { readdirSync, rmSync, statSync } from 'node:fs'
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
-import type { ByteRange, ObjectStore, PutOptions } from '../deps.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ByteRange, ObjectFacts, ObjectStore, PutOptions } from '../deps.ts'
+import { isUnableToSync, makeFolder } from '../runtime/node/folder.node.ts'
 
-const TEMP = '.tmp'
+/** The folder, below that of the store, of what has no name yet. */
+export const TEMP = '.tmp'
 
 /**
  * Far longer than a write takes: another process may be writing into the same folder as we start.
@@ -15,12 +18,12 @@ const STALE_MS = 60 * 60 * 1000
 /**
  * Objects as files under `directory`, which is made if it is not there. Throws at once where it
  * cannot be written. Keys are relative paths: one that leaves the folder is refused, and none can
- * be a folder of other keys too. Content types are not kept. The file system must know hard links
- * and be one from `directory` down.
+ * be a folder of other keys too. Content types are not kept. The file system must be one from
+ * `directory` down.
  */
 export function diskStore(directory: string): ObjectStore {
   const root = resolve(directory)
-  mkdirSync(join(root, TEMP), { recursive: true })
+  makeFolder(join(root, TEMP))
   removeStale(join(root, TEMP))
   return new DiskStore(root)
 }
@@ -36,14 +39,34 @@ class DiskStore implements ObjectStore {
     const path = this.pathOf(key)
     await refuseOtherBytes(bytes, sha256)
     const temp = join(this.root, TEMP, randomUUID())
+    let there: ObjectFacts | null = null
     try {
       await writeDurably(temp, bytes)
       await mkdir(dirname(path), { recursive: true })
-      await (ifAbsent ? linkUnlessThere(temp, path) : rename(temp, path))
+      if (!ifAbsent) await rename(temp, path)
+      else if (!(await this.named(temp, path))) there = await factsOf(path)
     } finally {
       await rm(temp, { force: true })
     }
     await this.syncFolders(dirname(path))
+    return there
+  }
+
+  /** False where something has that name already. */
+  private async named(temp: string, path: string) {
+    try {
+      await link(temp, path)
+      return true
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false
+    }
+    // Where the file system knows no hard links, whoever has the claim may look and then rename.
+    const claim = join(this.root, TEMP, `${await sha256Of(Buffer.from(path))}.claim`)
+    return claimed(claim, async () => {
+      if (await orNull(stat(path))) return false
+      await rename(temp, path)
+      return true
+    })
   }
 
   async get(key: string, range?: ByteRange) {
@@ -114,9 +137,18 @@ function isKey(key: string) {
   return !strays && segments[0]?.toLowerCase() !== TEMP
 }
 
+async function sha256Of(bytes: Uint8Array) {
+  return Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex')
+}
+
+/** Read again: a disk can be asked what it really has. A folder is no object. */
+async function factsOf(path: string): Promise<ObjectFacts> {
+  const bytes = await readFile(path)
+  return { bytes: bytes.byteLength, sha256: await sha256Of(bytes) }
+}
+
 async function refuseOtherBytes(bytes: Uint8Array, sha256: string) {
-  const digest = await crypto.subtle.digest('SHA-256', bytes)
-  const actual = Buffer.from(digest).toString('hex')
+  const actual = await sha256Of(bytes)
   if (actual !== sha256) throw new Error(`refused bytes whose SHA-256 is ${actual}, not ${sha256}`)
 }
 
@@ -130,11 +162,31 @@ async function writeDurably(path: string, bytes: Uint8Array) {
   }
 }
 
-async function linkUnlessThere(temp: string, path: string) {
+/** Far longer than a look and a rename take: whoever made the claim is dead. */
+const CLAIM_MS = 10_000
+const CLAIM_RETRY_MS = 10
+
+/** One at a time does `work`, in this process and in others: who makes the file has the claim. */
+async function claimed<T>(claim: string, work: () => Promise<T>): Promise<T> {
+  while (!(await isMade(claim))) {
+    const stats = await orNull(stat(claim))
+    const isStale = stats && Math.abs(Date.now() - stats.mtimeMs) > CLAIM_MS
+    await (isStale ? rm(claim, { force: true }) : delay(CLAIM_RETRY_MS))
+  }
   try {
-    await link(temp, path)
+    return await work()
+  } finally {
+    await rm(claim, { force: true })
+  }
+}
+
+async function isMade(claim: string) {
+  try {
+    await (await open(claim, 'wx')).close()
+    return true
   } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw error
+    if (codeOf(error) === 'EEXIST') return false
+    throw error
   }
 }
 
@@ -142,6 +194,8 @@ async function syncFolder(folder: string) {
   const handle = await open(folder)
   try {
     await handle.sync()
+  } catch (error) {
+    if (!isUnableToSync(error)) throw error
   } finally {
     await handle.close()
   }

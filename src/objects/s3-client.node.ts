@@ -1,7 +1,5 @@
 import { S3Client } from '@aws-sdk/client-s3'
 
-/** Room for every archive slot, for the image door beside them, and no more. */
-const MAX_SOCKETS = 64
 const CONNECT_TIMEOUT_MS = 5_000
 /**
  * Until the answer begins. 25 MiB at 10 Mbit/s fit; and two tries, beside a download of a minute,
@@ -25,10 +23,10 @@ export interface S3Place {
 }
 
 /**
- * A client with bounded connections and patience, that says nothing to the console. Credentials by
- * the SDK's own chain.
+ * A client with bounded connections of its own and bounded patience, that says nothing to the
+ * console. Credentials by the SDK's own chain.
  */
-export function s3Client({ endpoint, region, forcePathStyle }: S3Place) {
+export function s3Client({ endpoint, region, forcePathStyle }: S3Place, maxSockets: number) {
   return new S3Client({
     ...(endpoint !== undefined && { endpoint }),
     ...(region !== undefined && { region }),
@@ -42,8 +40,8 @@ export function s3Client({ endpoint, region, forcePathStyle }: S3Place) {
     // outside of our bound.
     expectContinueHeader: false,
     requestHandler: {
-      httpAgent: { maxSockets: MAX_SOCKETS },
-      httpsAgent: { maxSockets: MAX_SOCKETS },
+      httpAgent: { maxSockets },
+      httpsAgent: { maxSockets },
       connectionTimeout: CONNECT_TIMEOUT_MS,
       requestTimeout: ANSWER_TIMEOUT_MS,
       throwOnRequestTimeout: true,
@@ -56,4 +54,4 @@ export function s3Client({ endpoint, region, forcePathStyle }: S3Place) {
  * What a place has for a region, by the SDK's own chain.
  * @throws where there is none, or one that can be no part of a host's name
  */
-export const regionOf = (place: S3Place) => s3Client(place).config.region()
+export const regionOf = (place: S3Place) => s3Client(place, 1).config.region()

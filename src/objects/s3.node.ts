@@ -1,25 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { Readable } from 'node:stream'
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  type GetObjectCommandOutput,
-  HeadObjectCommand,
-  paginateListObjectsV2,
-  PutObjectCommand,
-  type S3Client,
-  type S3ServiceException,
-} from '@aws-sdk/client-s3'
-import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import type { ByteRange, ObjectStore, PresignOptions, PutOptions } from '../deps.ts'
-import { type S3Place, s3Client } from './s3-client.node.ts'
-
-const CONFLICT_ATTEMPTS = 5
-const CONFLICT_DELAY_MS = 50
-
-interface S3Options extends S3Place {
-  bucket: string
-}
+import type { S3ServiceException } from '@aws-sdk/client-s3'
+import type { ByteRange, ObjectStore, StoredObject } from '../deps.ts'
+import { cut } from './cut.ts'
+import { S3Puts } from './s3-put.ts'
+import { type GetAnswer, type S3Options, S3Requests } from './s3-requests.node.ts'
 
 /**
  * Objects in an S3 bucket; credentials by the SDK's own chain. `head` cannot tell a missing bucket
@@ -27,155 +10,98 @@ interface S3Options extends S3Place {
  * and that is thrown.
  */
 export function s3Store(options: S3Options): ObjectStore & { close: () => void } {
-  return new S3Store(options)
+  const requests = new S3Requests(options)
+  const puts = new S3Puts(requests)
+  return {
+    put: (key, bytes, options) => puts.put(key, bytes, options),
+    get: (key, range) => (range ? getPart(requests, key, range) : getWhole(requests, key)),
+    head: (key) => requests.look(key, { withHash: false }),
+    delete: (key) => requests.delete(key),
+    list: (prefix) => requests.list(prefix),
+    presign: (key, options) => requests.presign(key, options),
+    close: () => requests.close(),
+  }
 }
 
-class S3Store implements ObjectStore {
-  private readonly client: S3Client
-  private readonly bucket: string
-  private knowsIfNoneMatch = true
-
-  constructor({ bucket, ...place }: S3Options) {
-    this.bucket = bucket
-    this.client = s3Client(place)
-  }
-
-  async put(key: string, bytes: Uint8Array, options: PutOptions) {
-    if (!options.ifAbsent) await this.send(key, bytes, options)
-    else if (this.knowsIfNoneMatch) await this.putIfNoneMatch(key, bytes, options)
-    else await this.putUnlessSeen(key, bytes, options)
-  }
-
-  async get(key: string, range?: ByteRange) {
-    const wanted = range && `bytes=${range.start}-${range.end}`
-    const command = new GetObjectCommand({ Bucket: this.bucket, Key: key, Range: wanted })
-    const answer = await orNull(this.client.send(command))
-    return answer && storedObject(answer, range !== undefined)
-  }
-
-  async head(key: string) {
-    const answer = await orNull(
-      this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key })),
-    )
-    return answer && { bytes: answer.ContentLength ?? 0 }
-  }
-
-  async delete(key: string) {
-    await orNull(this.client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key })))
-  }
-
-  async *list(prefix: string) {
-    for await (const page of paginateListObjectsV2(
-      { client: this.client },
-      { Bucket: this.bucket, Prefix: prefix },
-    )) {
-      for (const { Key, Size } of page.Contents ?? [])
-        if (Key !== undefined) yield { key: Key, bytes: Size ?? 0 }
-    }
-  }
-
-  async presign(key: string, { expiresSeconds, contentType, disposition }: PresignOptions) {
-    const command = new GetObjectCommand({
-      Bucket: this.bucket,
-      Key: key,
-      ResponseContentType: contentType,
-      ResponseContentDisposition: disposition,
-    })
-    return getSignedUrl(this.client, command, { expiresIn: expiresSeconds })
-  }
-
-  close() {
-    this.client.destroy()
-  }
-
-  /**
-   * 412: there already. 409: another write of the key was under way, and S3 asks for the upload
-   * once more (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html). 501: the
-   * server knows no such condition.
-   */
-  private async putIfNoneMatch(key: string, bytes: Uint8Array, options: PutOptions) {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.send(key, bytes, options, '*')
-        return
-      } catch (error) {
-        const status = statusOf(error)
-        if (status === 412) return
-        if (status === 501) break
-        if (status !== 409 || attempt === CONFLICT_ATTEMPTS) throw error
-      }
-      await delay(CONFLICT_DELAY_MS * 2 ** attempt * Math.random())
-    }
-    this.knowsIfNoneMatch = false
-    await this.putUnlessSeen(key, bytes, options)
-  }
-
-  /**
-   * Two writers may both see nothing: keys name their content, so the second write puts the same
-   * bytes.
-   */
-  private async putUnlessSeen(key: string, bytes: Uint8Array, options: PutOptions) {
-    if (!(await this.head(key))) await this.send(key, bytes, options)
-  }
-
-  private async send(
-    key: string,
-    bytes: Uint8Array,
-    { sha256, contentType }: PutOptions,
-    ifNoneMatch?: '*',
-  ) {
-    const command = new PutObjectCommand({
-      Bucket: this.bucket,
-      Key: key,
-      Body: bytes,
-      ContentLength: bytes.byteLength,
-      ContentType: contentType,
-      IfNoneMatch: ifNoneMatch,
-    })
-    signAs(command, sha256)
-    await this.client.send(command)
-  }
+async function getWhole(requests: S3Requests, key: string): Promise<StoredObject | null> {
+  const answer = await requests.get(key)
+  if (!answer) return null
+  const { first, last, total } = spanOf(answer)
+  if (first === 0 && (total === null || last === total - 1))
+    return { bytes: total, body: total === null ? answer.body : bodyOf(answer, 0, total) }
+  await answer.body.cancel()
+  throw new Error(`the store gave only a part of the object: ${answer.contentRange}`)
 }
 
 /**
- * The signer takes a hash that is in the headers already; the server refuses a body that has
- * another.
+ * A store may answer a range with the whole, with another part, without a word on the length of the
+ * whole, or with a refusal (RFC 9110, sections 14.2 and 15.3.7): what is wanted is cut out of what
+ * comes.
  */
-function signAs(command: PutObjectCommand, sha256: string) {
-  command.middlewareStack.add(
-    (next) => (args) => {
-      const { headers } = args.request as { headers: Record<string, string> }
-      headers['x-amz-content-sha256'] = sha256
-      return next(args)
-    },
-    { step: 'build', name: 'signAs' },
+async function getPart(
+  requests: S3Requests,
+  key: string,
+  range: ByteRange,
+): Promise<StoredObject | null> {
+  const answer = await requests.get(key, range).catch(unlessRefused)
+  if (answer === null) return null
+  const part = answer === 'refused' ? null : partOf(answer, range)
+  if (part) return part
+  if (answer !== 'refused') await answer.body.cancel()
+  const whole = await requests.get(key)
+  const found = whole && partOf(whole, range)
+  if (whole && !found) {
+    await whole.body.cancel()
+    throw new Error(`the store gave only a part of the object: ${whole.contentRange}`)
+  }
+  return found
+}
+
+/** What is wanted of an answer; null where it has not all of that, although the object may. */
+function partOf(answer: GetAnswer, { start, end }: ByteRange): StoredObject | null {
+  const { first, last, total } = spanOf(answer)
+  const isToItsEnd = total !== null && last === total - 1
+  if (first > start || (last < end && !isToItsEnd)) return null
+  const length = Math.max(Math.min(last, end) - start + 1, 0)
+  return { bytes: total, body: bodyOf(answer, start - first, length) }
+}
+
+/** So many bytes of what came, after the first `skip`, and no more, whatever follows them. */
+const bodyOf = ({ body, contentLength }: GetAnswer, skip: number, length: number) =>
+  skip === 0 && contentLength === length ? body : cut(body, skip, length)
+
+const CONTENT_RANGE = /^bytes[ =]\s*(\d+)\s*-\s*(\d+)\s*\/\s*(\d+|\*)$/iu
+
+/**
+ * Which bytes came, and of how many. What does not say where it ends may end anywhere; what says
+ * nothing, or nothing that fits its length and that of the whole, begins nowhere.
+ */
+function spanOf({ contentRange, contentLength }: GetAnswer) {
+  if (contentRange === undefined)
+    return { first: 0, last: (contentLength ?? Infinity) - 1, total: contentLength ?? null }
+  const [first = Infinity, last = Infinity, total = NaN] = (
+    CONTENT_RANGE.exec(contentRange.trim()) ?? []
   )
-}
-
-function storedObject(
-  { Body, ContentLength, ContentRange }: GetObjectCommandOutput,
-  ranged: boolean,
-) {
-  if (!(Body instanceof Readable)) throw new Error('the store answered without a body')
-  const bytes = ranged ? Number(ContentRange?.split('/')[1]) : ContentLength
-  if (bytes === undefined || Number.isNaN(bytes)) {
-    Body.destroy()
-    throw new Error('the store did not say how long the object is')
-  }
-  return { bytes, body: Readable.toWeb(Body) }
-}
-
-/** By name, as 404 alone may be a missing bucket, or a proxy that knows nothing of S3. */
-async function orNull<T>(asked: Promise<T>) {
-  try {
-    return await asked
-  } catch (error) {
-    if (['NoSuchKey', 'NotFound'].includes((error as Error).name)) return null
-    throw error
+    .slice(1)
+    .map(Number)
+  const fits =
+    (contentLength === undefined || contentLength === last - first + 1) && !(total <= last)
+  return {
+    first: fits ? first : Infinity,
+    last,
+    total: Number.isNaN(total) ? null : total,
   }
 }
 
-/** The SDK says it also where the body of the answer was not the XML that it expected. */
-function statusOf(error: unknown) {
-  return (error as Partial<S3ServiceException>).$metadata?.httpStatusCode
+/** What is not there, and what passes when it is asked later. */
+const NO_REFUSALS = [404, 408, 429]
+
+/**
+ * Whatever else the store says against a part, it may give the whole. 416 is said, too, of an
+ * object that is shorter than it should be.
+ */
+function unlessRefused(error: unknown) {
+  const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode ?? 0
+  if (status >= 300 && status <= 501 && !NO_REFUSALS.includes(status)) return 'refused' as const
+  throw error
 }

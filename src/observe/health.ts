@@ -23,7 +23,6 @@ export function watchHealth(log: Log, now: () => number): Health {
     objects: objects.saw,
     provider: provider.saw,
     read: () => ({ objects: objects.read(), provider: provider.read() }),
-    objectAnswers: objects.answers,
   }
 }
 
@@ -31,11 +30,9 @@ function watch([away, back]: [string, string], log: Log, now: () => number) {
   let downSince: number | null = null
   let saidAt = 0
   let wasSaid = false
-  let answers = 0
   const read = () => (downSince === null ? 'ok' : `down since ${new Date(downSince).toISOString()}`)
   const saw = (ok: boolean, reason?: unknown) => {
     if (ok) {
-      answers++
       const isBack = downSince !== null
       if (wasSaid) log('info', back, { was: read() })
       wasSaid = false
@@ -50,5 +47,5 @@ function watch([away, back]: [string, string], log: Log, now: () => number) {
     log('error', away, { state: read(), ...(reason === undefined ? {} : { error: reason }) })
     return false
   }
-  return { saw, read, answers: () => answers }
+  return { saw, read }
 }

@@ -2,7 +2,7 @@ import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import { remembered } from './remember.ts'
 
 /** One purpose a door, so that a capability for one passes at no other. */
-export type MacPurpose = 'callback'
+export type MacPurpose = 'callback' | 'record'
 
 export interface Macs {
   /** Lower-case hex HMAC-SHA256, by the first secret. */
@@ -23,7 +23,9 @@ export function macs(purpose: MacPurpose, secrets: readonly string[]): Macs {
   const digest = (key: Buffer, field: string) =>
     createHmac('sha256', key).update(`afterimage/${purpose}/v1\n${field}`).digest()
   if (keys.length === 0) throw new Error(`no secret to sign ${purpose} with`)
-  const digests = remembered((field) => keys.map((key) => digest(key, field)))
+  const digestsNow = (field: string) => keys.map((key) => digest(key, field))
+  // A record is long, and not asked about again.
+  const digests = purpose === 'record' ? digestsNow : remembered(digestsNow)
   const accepted = (field: string) => digests(field).map((mac) => mac.toString('hex'))
   return {
     sign: (field) => accepted(field)[0] ?? '',

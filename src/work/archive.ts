@@ -11,7 +11,7 @@ import {
 import { type Shares, sharesOfAll } from '../model/fairness.ts'
 import type { HostAnswer } from '../model/visit.ts'
 import { fetchPicture } from '../pictures/fetch-picture.ts'
-import type { Deps, Get, PutOptions } from '../deps.ts'
+import type { Deps, Get, ObjectFacts } from '../deps.ts'
 
 /**
  * Copies up to `limit` due images, those first whose links die first. `busy` counts the images of
@@ -165,67 +165,34 @@ async function sha256Of(bytes: Uint8Array) {
   return Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex')
 }
 
+/**
+ * What is there already under the name of these bytes need not be them: a disk breaks, a hand
+ * slips. It is believed where its size is right, and its hash where the store tells one.
+ */
 async function store(
-  deps: Deps,
+  { objects, log }: Deps,
   key: string,
   bytes: Uint8Array,
   about: { sha256: string; contentType: string },
 ) {
   try {
-    await putInTime(deps, key, bytes, { ...about, ifAbsent: true })
+    const there = await objects.put(key, bytes, { ...about, ifAbsent: true })
+    if (!there || isSame(there, bytes, about.sha256)) return
+    await objects.put(key, bytes, { ...about, ifAbsent: false })
+    if (there.bytes !== null)
+      log('warn', 'an object was there and not what its name says: it was put anew', { key, there })
   } catch (cause) {
-    deps.health.objects(false, cause)
     throw new ImageFailure('store_failed', 'The object store did not take the image.', { cause })
   }
-  await storeAnswered(deps)
 }
 
-const PUT_PATIENCE_MS = 10_000
-/**
- * 8 Mbit/s: a store that is slower than this, and answers nobody else meanwhile, counts as away.
- */
-const PUT_BYTES_PER_MS = 1024
-
-/**
- * A put that is given up once the store has answered nobody for as long as this one may take: it
- * takes connections and never answers, and would hold every slot until it is restarted. The given
- * up one may still succeed: keys name their content.
- */
-export async function putInTime(
-  { objects, health }: Deps,
-  key: string,
-  bytes: Uint8Array,
-  options: PutOptions,
-) {
-  const patienceMs = PUT_PATIENCE_MS + bytes.byteLength / PUT_BYTES_PER_MS
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const hangs = new Promise<never>((_resolve, reject) => {
-    const wait = (answersBefore: number) => {
-      timer = setTimeout(() => {
-        const answers = health.objectAnswers()
-        if (answers > answersBefore) wait(answers)
-        else
-          reject(
-            new Error(
-              `the object store has answered nobody for ${Math.round(patienceMs / 1000)} s`,
-            ),
-          )
-      }, patienceMs)
-    }
-    wait(health.objectAnswers())
-  })
-  try {
-    await Promise.race([objects.put(key, bytes, options), hangs])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+const isSame = (there: ObjectFacts, { byteLength }: Uint8Array, sha256: string) =>
+  there.bytes === byteLength && (there.sha256 ?? sha256) === sha256
 
 /** What waits only because the store was away is due as soon as it is back: links die meanwhile. */
-export async function storeAnswered(deps: Deps) {
-  if (!deps.health.objects(true)) return
-  await deps.ledger.retry.writeStoreRetried(deps.now(), null)
-  deps.wake()
+export async function storeCameBack({ ledger, now, wake }: Deps) {
+  await ledger.retry.writeStoreRetried(now(), null)
+  wake()
 }
 
 interface Failed {

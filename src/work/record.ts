@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { putInTime, storeAnswered } from './archive.ts'
 import { retryDelayMs } from '../model/backoff.ts'
 import type { Deps } from '../deps.ts'
 import { recordJson, recordKey } from '../json/record.ts'
+import { recordText } from '../json/signed-record.ts'
 
 /**
  * Writes up to `limit` records that have been due for `forMs`: the bucket explains itself, so that
@@ -21,17 +21,16 @@ async function writeRecord(deps: Deps, id: string) {
   if (!record) throw new Error(`the generation ${id} owes a record and is gone`)
   const { key, bytes, version, ...about } = record
   try {
-    await putInTime(deps, key, bytes, { ...about, ifAbsent: false })
-  } catch (error) {
-    deps.health.objects(false, error)
+    await deps.objects.put(key, bytes, { ...about, ifAbsent: false })
+  } catch {
+    // Health says why.
     await deps.ledger.record.writePostponed(
       id,
       deps.now() + retryDelayMs(RETRY_ROUND, deps.config.retryBaseSeconds),
     )
     return
   }
-  await storeAnswered(deps)
-  await deps.ledger.record.writeRecorded(id, version, key, deps.now())
+  await deps.ledger.record.writeRecorded(id, version, { key, sha256: about.sha256 }, deps.now())
 }
 
 /** A record has no deadline: it is tried again every 15 s, scaled like all retries. */
@@ -40,13 +39,21 @@ const RETRY_ROUND = 5
 /**
  * The record of a generation as it stands, and where it belongs; null where the ledger has none of
  * this id. Its version is read before anything that it stands for: whatever changes in between
- * makes another record owed.
+ * makes another record owed. `replaces`: the record that is to be made good.
  */
-export async function recordOf({ ledger }: Pick<Deps, 'ledger'>, id: string) {
+export async function recordOf(
+  { ledger, signRecord }: Pick<Deps, 'ledger' | 'signRecord'>,
+  id: string,
+  replaces?: string,
+) {
   const whole = await ledger.generations.read(id)
   if (!whole) return null
-  const text = `${JSON.stringify(recordJson(whole, await ledger.record.readDetails(id)), null, 2)}\n`
-  const bytes = new TextEncoder().encode(text)
+  const head = {
+    schema_version: signRecord ? (2 as const) : (1 as const),
+    ...(replaces !== undefined && { replaces }),
+  }
+  const record = recordJson(head, whole, await ledger.record.readDetails(id))
+  const bytes = new TextEncoder().encode(recordText(record, signRecord))
   return {
     key: recordKey(id, whole.generation.requestedAt),
     version: whole.generation.version,

@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { createApp } from '../../src/http/app.ts'
+import { audit } from '../../src/ledger/audit.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { rebuild as rebuildWrites } from '../../src/ledger/rebuild.ts'
 import {
@@ -11,8 +12,11 @@ import {
   LedgerExists,
   LedgerInUse,
   openSqlite,
+  readSqlite,
 } from '../../src/ledger/driver/sqlite.node.ts'
 import { rebuild, type RebuildProblem, type Rebuilding } from '../../src/audit/rebuild.ts'
+import { verify } from '../../src/audit/verify.ts'
+import { recordCapability } from '../../src/secrets/links.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
 import { recordDue } from '../../src/work/record.ts'
 import {
@@ -35,6 +39,8 @@ async function rebuiltAt(here: World, path: string, more: Partial<Rebuilding> = 
   const rebuilt = await rebuild({
     ledger: rebuildWrites(driver),
     objects: here.deps.objects,
+    verifiesRecord: here.deps.verifiesRecord,
+    takesUnproven: false,
     now: () => here.clock.now,
     pause: () => Promise.resolve(),
     found: (problem) => problems.push(problem),
@@ -51,9 +57,9 @@ async function rebuiltAt(here: World, path: string, more: Partial<Rebuilding> = 
 }
 
 /** The same world with its ledger made again: same store, same provider, same clock. */
-async function rebuilt(here: World) {
+async function rebuilt(here: World, more: Partial<Rebuilding> = {}) {
   const path = join(here.directory, 'again.db')
-  const { finish, ...told } = await rebuiltAt(here, path)
+  const { finish, ...told } = await rebuiltAt(here, path, more)
   finish()
   const sqlite = openSqlite(path)
   onTestFinished(sqlite.close)
@@ -238,11 +244,25 @@ it('asks once more for what was owed, and tries again what was pending', async (
   expect(images).toMatchObject([{ status: 'archived' }, { source: 'proxy', status: 'archived' }])
 })
 
+/** Changes a record behind our back. Returns its key. */
+async function altered(here: World, id: string, alter: (text: string) => string) {
+  const key = `generations/2026/01/31/${id}.json`
+  const text = await new Response((await here.deps.objects.get(key))?.body).text()
+  await writeFile(join(here.config.objectsDir, key), alter(text))
+  return key
+}
+
+/** As the release wrote it that signed nothing. */
+function asUnsigned(text: string) {
+  const { hmac, ...record } = JSON.parse(text) as Record<string, unknown>
+  return `${JSON.stringify({ ...record, schema_version: 1 }, null, 2)}\n`
+}
+
 it.each([
   ['is cut short', (text: string) => text.slice(0, -20), 'no record of a generation'],
   [
     'is of a later program',
-    (text: string) => text.replace('"schema_version": 1', '"schema_version": 2'),
+    (text: string) => text.replace('"schema_version": 2', '"schema_version": 3'),
     'schema_version',
   ],
   [
@@ -262,10 +282,7 @@ it.each([
   ],
 ])('names a record that %s, and restores the others', async (_how, alter, detail) => {
   const { here, failed } = await eventful()
-  const key = `generations/2026/01/31/${failed.id}.json`
-  const file = join(here.config.objectsDir, key)
-  const object = await here.deps.objects.get(key)
-  await writeFile(file, alter(await new Response(object?.body).text()))
+  const key = await altered(here, failed.id, alter)
 
   const { told } = await rebuilt(here)
 
@@ -288,19 +305,151 @@ it('names what is no record at all', async () => {
 
 it('takes one of two records that claim the same Idempotency-Key, and names the other', async () => {
   const { here, first, silent } = await eventful()
-  const key = `generations/2026/01/31/${silent.id}.json`
-  const text = await new Response((await here.deps.objects.get(key))?.body).text()
-  await writeFile(
-    join(here.config.objectsDir, key),
-    text.replace('"idempotency_key": null', '"idempotency_key": "order-17"'),
+  await altered(here, silent.id, (text) =>
+    asUnsigned(text).replace('"idempotency_key": null', '"idempotency_key": "order-17"'),
   )
 
-  const { told } = await rebuilt(here)
+  const { told } = await rebuilt(here, { takesUnproven: true })
 
   expect(told.generations).toBe(2)
   expect(told.found).toMatchObject([
     { problem: 'clashing', key: expect.stringMatching(`${first.id}|${silent.id}`) as unknown },
   ])
+})
+
+describe('a record that is not as it was written', () => {
+  it.each<[string, (text: string) => string]>([
+    ['says another verdict', (text) => text.replace('"verdict": "flagged"', '"verdict": "clear"')],
+    [
+      'says other verdicts everywhere',
+      (text) =>
+        text.replaceAll('"flagged"', '"clear"').replaceAll('"value": true', '"value": false'),
+    ],
+    ['has another text', (text) => text.replace('a cat sitting', 'a dog sitting')],
+    ['has one space more', (text) => text.replace('{', '{ ')],
+    ['was written as other JSON', (text) => JSON.stringify(JSON.parse(text))],
+    ['has another HMAC', (text) => text.replace(/"hmac": "../u, '"hmac": "00')],
+    [
+      'has the HMAC in capitals',
+      (text) => text.replace(/"hmac": ".+"/u, (mac) => mac.toUpperCase().replace('HMAC', 'hmac')),
+    ],
+    ['lost its HMAC', (text) => text.replace(/,\n {2}"hmac": "\w+"/u, '')],
+    [
+      'has its HMAC in another place',
+      (text) => {
+        const { hmac, ...rest } = JSON.parse(text) as Record<string, unknown>
+        return `${JSON.stringify({ hmac, ...rest }, null, 2)}\n`
+      },
+    ],
+    [
+      'calls itself older, and kept its HMAC',
+      (text) => text.replace('"schema_version": 2', '"schema_version": 1'),
+    ],
+    [
+      'hides what it says behind a second field',
+      (text) => text.replace('"nsfw"', '"nsfw":{"verdict":"clear","disputed":false},"nsfw"'),
+    ],
+  ])('is named and left out where it %s', async (_how, alter) => {
+    const { here, first } = await eventful()
+    const key = await altered(here, first.id, alter)
+
+    const { told } = await rebuilt(here)
+
+    expect(told).toMatchObject({ generations: 2, refused: 1, unsigned: 0 })
+    expect(told.found.map(({ problem, key }) => [problem, key])).toEqual([['altered', key]])
+  })
+
+  it('is taken where that is asked for, named all the same, and signed again', async () => {
+    const { here, first } = await eventful()
+    await altered(here, first.id, (text) =>
+      text.replace('"verdict": "flagged"', '"verdict": "clear"'),
+    )
+
+    const again = await rebuilt(here, { takesUnproven: true })
+
+    expect(again.told).toMatchObject({
+      generations: 3,
+      refused: 0,
+      found: [{ problem: 'altered' }],
+    })
+    expect(await json(again, `/v1/generations/${first.id}`)).toMatchObject({
+      nsfw: { verdict: 'clear' },
+    })
+    expect(await recordDue(again.deps, 10)).toBe(1)
+    expect((await rebuiltAt(here, join(here.directory, 'third.db'))).found).toEqual([])
+  })
+
+  it('is every record where no secret is known, and each of another secret', async () => {
+    const { here } = await eventful()
+    const { verifiesRecord } = recordCapability({ linkSecrets: ['another-secret-altogether'] })
+
+    expect((await rebuiltAt(here, join(here.directory, 'a.db'), { verifiesRecord })).refused).toBe(
+      3,
+    )
+    const none = recordCapability({ linkSecrets: [] })
+    expect((await rebuiltAt(here, join(here.directory, 'b.db'), none)).refused).toBe(3)
+  })
+
+  it('is none that an older secret signed, as long as that is among ours', async () => {
+    const { here } = await eventful()
+    const { verifiesRecord } = recordCapability({
+      linkSecrets: ['a-newer-secret-of-ours', ...here.config.linkSecrets],
+    })
+
+    expect((await rebuilt(here, { verifiesRecord })).told).toMatchObject({
+      generations: 3,
+      found: [],
+    })
+  })
+
+  it('is named and left out where it calls itself older than signatures are', async () => {
+    const { here, first } = await eventful()
+    const key = await altered(here, first.id, (text) =>
+      asUnsigned(text).replaceAll('"flagged"', '"clear"'),
+    )
+
+    const { told } = await rebuilt(here)
+
+    expect(told).toMatchObject({ generations: 2, refused: 1, unsigned: 0 })
+    expect(told.found.map(({ problem, key }) => [problem, key])).toEqual([['unsigned', key]])
+  })
+
+  it('is taken, counted and signed where unsigned ones are asked for', async () => {
+    const { here, failed } = await eventful()
+    const before = await everything(here)
+    await altered(here, failed.id, asUnsigned)
+
+    const again = await rebuilt(here, { takesUnproven: true })
+
+    expect(again.told).toMatchObject({ generations: 3, unsigned: 1, refused: 0, found: [] })
+    expect(await everything(again)).toEqual(before)
+    expect(await recordDue(again.deps, 10)).toBe(1)
+    expect((await rebuiltAt(here, join(here.directory, 'third.db'))).found).toEqual([])
+  })
+})
+
+it('knows the hash of each record that it was made from', async () => {
+  const { here } = await eventful()
+  const again = await rebuilt(here)
+
+  const driver = readSqlite(join(here.directory, 'again.db'))
+  onTestFinished(driver.close)
+  const verified = await verify({
+    ledger: createLedger(driver),
+    audit: audit(driver),
+    objects: here.deps.objects,
+    get: here.deps.get,
+    signRecord: null,
+    verifiesRecord: () => false,
+    config: here.config,
+    repair: false,
+    pause: () => Promise.resolve(),
+    found: () => undefined,
+    progress: () => undefined,
+    signal: new AbortController().signal,
+  })
+  expect(again.told.generations).toBe(3)
+  expect(verified).toMatchObject({ records: 3, unsigned: 0, findings: { altered: 0, missing: 0 } })
 })
 
 it('names an object that an image shows and the store does not have, and restores the image', async () => {

@@ -1,10 +1,12 @@
-import { rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, it, vi } from 'vitest'
+import { sql } from 'drizzle-orm'
+import { describe, expect, it, vi } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import type { ObjectStore } from '../../src/deps.ts'
 import { recordDue } from '../../src/work/record.ts'
-import { type Finding, verify, type Verifying } from '../../src/audit/verify.ts'
+import type { Finding, Verifying } from '../../src/audit/finding.ts'
+import { verify } from '../../src/audit/verify.ts'
 import { audited } from '../support/auditing.ts'
 import { png, sha256, shown, submitted, success, type World, world } from '../support/world.ts'
 
@@ -33,6 +35,7 @@ function keyOf(bytes: Uint8Array) {
   return `sha256/${hash.slice(0, 2)}/${hash.slice(2, 4)}/${hash}.png`
 }
 
+const recordOf = (id: string) => `generations/2026/01/31/${id}.json`
 const fileOf = ({ config }: World, key: string) => join(config.objectsDir, key)
 
 async function run(here: World, more: Partial<Verifying> = {}) {
@@ -41,6 +44,8 @@ async function run(here: World, more: Partial<Verifying> = {}) {
     ...audited(here),
     objects: here.deps.objects,
     get: here.deps.get,
+    signRecord: here.deps.signRecord,
+    verifiesRecord: here.deps.verifiesRecord,
     config: here.config,
     repair: false,
     pause: () => Promise.resolve(),
@@ -72,14 +77,14 @@ const methodsOf = (store: ObjectStore): ObjectStore => ({
 })
 
 it('finds nothing where ledger and store agree, and reads each object once however many images show it', async () => {
-  const { here, red, blue } = await archived()
-  await anotherOf(here, { output: [RED] })
+  const { here, id, red, blue } = await archived()
+  const other = await anotherOf(here, { output: [RED] })
   const { reads, objects } = watched(here)
 
   const { told, ...verified } = await run(here, { objects })
 
   expect(told).toEqual([])
-  expect(reads.toSorted()).toEqual([red, blue].toSorted())
+  expect(reads.toSorted()).toEqual([red, blue, recordOf(id), recordOf(other)].toSorted())
   const bytes = Buffer.byteLength(await png('red')) + Buffer.byteLength(await png('blue'))
   expect(verified).toMatchObject({ objects: 2, records: 2, bytes })
 })
@@ -163,9 +168,9 @@ it('calls nothing missing that is archived, and nothing orphaned that is recorde
 it('misses the record of a generation that has ended, and none of one that has not', async () => {
   const { here, id } = await archived()
   await submitted(here)
-  await here.deps.objects.delete(`generations/2026/01/31/${id}.json`)
+  await here.deps.objects.delete(recordOf(id))
 
-  expect((await run(here)).told).toEqual([['missing', `generations/2026/01/31/${id}.json`]])
+  expect((await run(here)).told).toEqual([['missing', recordOf(id)]])
 })
 
 it('asks again before it calls an object unreadable, and goes on with the others', async () => {
@@ -263,11 +268,179 @@ it('leaves alone what nothing gives back, and says why', async () => {
 
 it('writes a missing record again from the ledger', async () => {
   const { here, id } = await archived()
-  const key = `generations/2026/01/31/${id}.json`
+  const key = recordOf(id)
   await here.deps.objects.delete(key)
 
   expect(await run(here, { repair: true })).toMatchObject({ repaired: 1, told: [['missing', key]] })
   expect((await run(here)).told).toEqual([])
   const object = await here.deps.objects.get(key)
-  expect(await new Response(object?.body).json()).toMatchObject({ id, schema_version: 1 })
+  expect(await new Response(object?.body).json()).toMatchObject({ id, schema_version: 2 })
+})
+
+describe('a record', () => {
+  /** Changes the record of a generation behind our back. */
+  async function alter(here: World, id: string, change: (text: string) => string) {
+    const file = fileOf(here, recordOf(id))
+    const text = await readFile(file, 'utf8')
+    await writeFile(file, change(text))
+    return text
+  }
+
+  /** The ledger as the release before left it: it knows no hash of any record. */
+  const forgetHashes = ({ db }: World) => db.run(sql`update generations set record_sha256 = null`)
+
+  const asUnsigned = (text: string) => {
+    const { hmac, ...record } = JSON.parse(text) as Record<string, unknown>
+    return `${JSON.stringify({ ...record, schema_version: 1 }, null, 2)}\n`
+  }
+
+  const changes: [string, (text: string) => string][] = [
+    ['says another verdict', (text) => text.replace('"verdict": "clear"', '"verdict": "flagged"')],
+    ['has another text', (text) => text.replace('a cat sitting', 'a dog sitting')],
+    ['has a space more', (text) => text.replace('{', '{ ')],
+    ['was cut short', (text) => text.slice(0, 200)],
+    ['is empty', () => ''],
+    ['lost its HMAC', (text) => text.replace(/,\n {2}"hmac": "\w+"/u, '')],
+  ]
+
+  it.each([...changes, ['calls itself older', asUnsigned] as const])(
+    'is named where it %s',
+    async (_how, change) => {
+      const { here, id } = await archived()
+      await alter(here, id, change)
+
+      const { findings } = await run(here)
+
+      expect(findings).toMatchObject([
+        {
+          finding: 'altered',
+          key: recordOf(id),
+          images: [],
+          detail: expect.stringContaining(`the record of generation ${id}: `) as unknown,
+        },
+      ])
+    },
+  )
+
+  it.each(changes)(
+    'is named where it %s, also by a ledger that does not know its hash',
+    async (_how, change) => {
+      const { here, id } = await archived()
+      await forgetHashes(here)
+      await alter(here, id, change)
+
+      expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+    },
+  )
+
+  it('is named where an older one of ours was put in its place', async () => {
+    const { here, id } = await archived()
+    const older = await readFile(fileOf(here, recordOf(id)), 'utf8')
+    await here.callback(id, success(id, { nsfw_content_detected: true, output: [RED, BLUE] }))
+    await recordDue(here.deps, 10)
+    await alter(here, id, () => older)
+
+    expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+  })
+
+  it('is named where that of another generation was put in its place', async () => {
+    const { here, id } = await archived()
+    const other = await anotherOf(here, { output: [RED] })
+    await forgetHashes(here)
+    await alter(here, id, () => '')
+    await writeFile(fileOf(here, recordOf(id)), await readFile(fileOf(here, recordOf(other))))
+
+    expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+  })
+
+  it('is counted, and no finding, where it was written without hash and HMAC', async () => {
+    const { here, id } = await archived()
+    await anotherOf(here, { output: [RED] })
+    await forgetHashes(here)
+    await alter(here, id, asUnsigned)
+
+    expect(await run(here)).toMatchObject({ told: [], records: 2, unsigned: 1 })
+  })
+
+  it('that nothing proves is signed by a repair', async () => {
+    const { here, id } = await archived()
+    await forgetHashes(here)
+    await alter(here, id, asUnsigned)
+
+    expect(await run(here, { repair: true })).toMatchObject({ told: [], unsigned: 0 })
+    expect(await run(here)).toMatchObject({ told: [], unsigned: 0 })
+    await alter(here, id, (text) => text.replace('"clear"', '"flagged"'))
+    expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+  })
+
+  it('that was altered is written again from the ledger, and then no finding', async () => {
+    const { here, id } = await archived()
+    const before = JSON.parse(
+      await alter(here, id, (text) => text.replace('"clear"', '"flagged"')),
+    ) as Record<string, unknown>
+
+    expect(await run(here, { repair: true })).toMatchObject({ repaired: 1 })
+    expect((await run(here)).told).toEqual([])
+    const after = JSON.parse(await readFile(fileOf(here, recordOf(id)), 'utf8')) as typeof before
+    expect(after['nsfw']).toEqual(before['nsfw'])
+    expect(after['images']).toEqual(before['images'])
+  })
+
+  it('that was repaired is named where it is altered again, or as before', async () => {
+    const { here, id } = await archived()
+    await alter(here, id, (text) => text.replace('"clear"', '"flagged"'))
+    const wrong = await readFile(fileOf(here, recordOf(id)), 'utf8')
+    await run(here, { repair: true })
+
+    await alter(here, id, (text) => text.replace('"clear"', '"flagged"'))
+    expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+    await alter(here, id, () => wrong)
+    expect((await run(here)).told).toEqual([['altered', recordOf(id)]])
+  })
+
+  it('stays as it is where no secret is known that could sign another', async () => {
+    const { here, id } = await archived()
+    await here.deps.objects.delete(recordOf(id))
+
+    const { findings } = await run(here, { repair: true, signRecord: null })
+
+    expect(findings).toMatchObject([
+      { repair: { done: false, reason: expect.stringContaining('LINK_SECRETS') as unknown } },
+    ])
+    expect(await here.deps.objects.head(recordOf(id))).toBeNull()
+  })
+
+  it('is not called altered while another is owed, or was written meanwhile', async () => {
+    const { here, id } = await archived()
+    await here.callback(id, success(id, { tip: 'news', output: [RED, BLUE] }))
+    await alter(here, id, () => 'half of the next one')
+    expect((await run(here)).told).toEqual([])
+
+    await recordDue(here.deps, 10)
+    const { objects } = watched(here, {
+      get: async (key) => {
+        if (key === recordOf(id)) {
+          await here.callback(id, success(id, { tip: `${Math.random()}`, output: [RED, BLUE] }))
+          objects.get = (key) => here.deps.objects.get(key)
+          await recordDue(here.deps, 10)
+        }
+        return here.deps.objects.get(key)
+      },
+    })
+    expect((await run(here, { objects })).told).toEqual([])
+  })
+
+  it('is unreadable where the store does not give it', async () => {
+    const { here, id } = await archived()
+    const { objects } = watched(here, {
+      get: (key) =>
+        key === recordOf(id)
+          ? Promise.reject(new Error('connection reset'))
+          : here.deps.objects.get(key),
+    })
+
+    expect((await run(here, { objects, repair: true })).findings).toMatchObject([
+      { finding: 'unreadable', key: recordOf(id), repair: null },
+    ])
+  })
 })

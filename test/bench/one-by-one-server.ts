@@ -45,6 +45,8 @@ const app = createApp(
     track: () => undefined,
     callbackUrl: (id) => `${config.publicUrl}/callbacks/${id}/${capability.sign(id)}`,
     verifiesCallback: capability.verifies,
+    signRecord: null,
+    verifiesRecord: () => false,
     secretsOf: (id) => [config.modelsLab.apiKey, ...capability.accepted(id)],
     log: () => undefined,
     health: watchHealth(() => undefined, Date.now),

@@ -20,16 +20,25 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
   it('gives back the bytes that it was given', async () => {
     const key = 'sha256/ab/cd/abcd.png'
     await put(store, key, bytes('an image'))
-    expect(await store.head(key)).toEqual({ bytes: 8 })
+    expect(await store.head(key)).toMatchObject({ bytes: 8 })
     const found = await store.get(key)
     expect(found?.bytes).toBe(8)
     expect(await read(found)).toEqual(bytes('an image'))
   })
 
-  it('keeps the first object where the second may only fill a gap', async () => {
-    await put(store, 'first.png', bytes('first'), { ifAbsent: true })
-    await put(store, 'first.png', bytes('second'), { ifAbsent: true })
+  it('keeps the first object where the second may only fill a gap, and tells of it', async () => {
+    expect(await put(store, 'first.png', bytes('first'), { ifAbsent: true })).toBeNull()
+    const there = await put(store, 'first.png', bytes('second'), { ifAbsent: true })
     expect(await read(await store.get('first.png'))).toEqual(bytes('first'))
+    expect(there?.bytes).toBe(5)
+    // Not every store knows the hash; one that does knows that of what is there.
+    expect([undefined, sha256(bytes('first'))]).toContain(there?.sha256)
+  })
+
+  it('says nothing of what it replaced', async () => {
+    await put(store, 'replaced.png', bytes('first'))
+    expect(await put(store, 'replaced.png', bytes('second'))).toBeNull()
+    expect(await read(await store.get('replaced.png'))).toEqual(bytes('second'))
   })
 
   it('puts a record over the one before it', async () => {
@@ -61,7 +70,7 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
 
   it('keeps an object of no bytes', async () => {
     await put(store, 'empty', new Uint8Array())
-    expect(await store.head('empty')).toEqual({ bytes: 0 })
+    expect(await store.head('empty')).toMatchObject({ bytes: 0 })
     expect(await read(await store.get('empty'))).toEqual(new Uint8Array())
   })
 
@@ -101,6 +110,24 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
     expect(found?.bytes).toBe(300_000)
     expect(sha256(await read(found))).toBe(sha256(whole.subarray(start, end + 1)))
   })
+
+  it.each([
+    ['a part of', 5, [5, 6, 7]],
+    ['nothing of', 8, []],
+    ['nothing of', 300, []],
+  ])(
+    'gives %s what is shorter than was thought, and tells how long it is',
+    async (_, start, is) => {
+      await put(
+        store,
+        'short.png',
+        Uint8Array.from({ length: 8 }, (_, n) => n),
+      )
+      const found = await store.get('short.png', { start, end: 399 })
+      expect(found?.bytes).toBe(8)
+      expect([...(await read(found))]).toEqual(is)
+    },
+  )
 
   it('answers null for what is not there, also where it is a folder of other keys', async () => {
     await put(store, 'nothing/here/but.png', bytes('this'))
@@ -163,7 +190,7 @@ export function behavesAsObjectStore(open: () => ObjectStore) {
       const found = await store.get('half-read.png')
       for await (const chunk of found?.body ?? []) if (chunk.byteLength > 0) break
     }
-    expect(await store.head('half-read.png')).toEqual({ bytes: 4 * MIB })
+    expect(await store.head('half-read.png')).toMatchObject({ bytes: 4 * MIB })
   })
 
   it.each([
@@ -228,6 +255,6 @@ async function keys(listed: AsyncIterable<{ key: string }>) {
   return found
 }
 
-async function inGroupsOf<T>(size: number, items: T[], work: (item: T) => Promise<void>) {
+async function inGroupsOf<T>(size: number, items: T[], work: (item: T) => Promise<unknown>) {
   for (let i = 0; i < items.length; i += size) await Promise.all(items.slice(i, i + size).map(work))
 }

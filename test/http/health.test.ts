@@ -81,7 +81,7 @@ describe('GET /readyz', () => {
 
   it('answers 200 with the time since when the store is away', async () => {
     const here = world()
-    const put = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('away'))
+    const put = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('away'))
     const image = 'https://cdn.example.net/a.png'
     await succeeded(here, { output: [image] }, { [image]: await png('red') })
     here.clock.advance(90)

@@ -1,9 +1,19 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
+import { drizzle } from 'drizzle-orm/better-sqlite3'
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { expect, it, onTestFinished } from 'vitest'
 import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
 import { sha256 } from '../support/world.ts'
@@ -18,6 +28,7 @@ const run = promisify(execFile)
 const LANDED = {
   '0000_ledger': 'e0e3396dafa914052e0a2b0d330f09d8f6645bab927ab1137c8d73bc790eed2b',
   '0001_audit_index': 'a29edbceafdc119a876862352114f09417643e721c855299355ae3dc555d7da8',
+  '0002_record_sha256': 'e8ece4a2e14f567fafbcc9908b93b370efb83988746036c4a0303ce20b7e7399',
 }
 
 it('edits no migration that has landed', () => {
@@ -42,7 +53,7 @@ it('makes the same schema by our own start as by wrangler', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   await openSqlite(join(directory, 'ledger.db')).close()
-  const d1 = await migratedByWrangler(directory)
+  const d1 = await migratedByWrangler(directory, join(ROOT, 'migrations'))
 
   const ours = schema(join(directory, 'ledger.db'))
   expect(ours.map(({ name }) => name)).toEqual(
@@ -51,8 +62,8 @@ it('makes the same schema by our own start as by wrangler', async () => {
   expect(schema(d1)).toEqual(ours)
 })
 
-/** The file of a local D1 database to which wrangler applied `migrations/`. */
-async function migratedByWrangler(directory: string) {
+/** The file of the local D1 database in that folder, to which wrangler applied these migrations. */
+async function migratedByWrangler(directory: string, migrations: string) {
   const config = join(directory, 'wrangler.toml')
   writeFileSync(
     config,
@@ -62,7 +73,7 @@ compatibility_date = "2026-04-01"
 binding = "DB"
 database_name = "afterimage"
 database_id = "00000000-0000-0000-0000-000000000000"
-migrations_dir = ${JSON.stringify(join(ROOT, 'migrations'))}
+migrations_dir = ${JSON.stringify(migrations)}
 `,
   )
   const wrangler = join(ROOT, 'node_modules/wrangler/bin/wrangler.js')
@@ -109,5 +120,68 @@ function schema(path: string) {
     )
     .all() as { name: string }[]
   database.close()
+  return rows
+}
+
+/** The migrations that the release before hashes of records had. */
+const BEFORE_RECORD_HASHES = ['0000_ledger', '0001_audit_index']
+
+const homes: Record<string, (directory: string, migrations: string) => Promise<string>> = {
+  Node: async (directory, migrations) => {
+    const path = join(directory, 'ledger.db')
+    if (migrations === join(ROOT, 'migrations')) await openSqlite(path).close()
+    else migrate(drizzle(new Database(path)), { migrationsFolder: migrations })
+    return path
+  },
+  D1: migratedByWrangler,
+}
+
+it.each(Object.entries(homes))(
+  'opens a ledger of before hashes of records were kept on %s, and nothing in it changes',
+  async (_home, migrated) => {
+    const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    const path = await migrated(directory, olderMigrations(directory))
+    fill(path)
+    const older = rowsOf(path)
+
+    expect(await migrated(directory, join(ROOT, 'migrations'))).toBe(path)
+
+    expect(older).toHaveLength(2)
+    expect(rowsOf(path)).toEqual(older.map((row) => ({ ...row, record_sha256: null })))
+  },
+  60_000,
+)
+
+function olderMigrations(directory: string) {
+  const folder = join(directory, 'migrations')
+  const journal = 'meta/_journal.json'
+  const { entries, ...rest } = JSON.parse(
+    readFileSync(join(ROOT, 'migrations', journal), 'utf8'),
+  ) as { entries: { tag: string }[] }
+  const kept = entries.filter(({ tag }) => BEFORE_RECORD_HASHES.includes(tag))
+  for (const { tag } of kept)
+    cpSync(join(ROOT, `migrations/${tag}.sql`), join(folder, `${tag}.sql`))
+  mkdirSync(join(folder, 'meta'))
+  writeFileSync(join(folder, journal), JSON.stringify({ ...rest, entries: kept }))
+  return folder
+}
+
+/** With one generation whose record was written, and one whose record is owed. */
+function fill(path: string) {
+  const client = new Database(path)
+  const insert = client.prepare(
+    `insert into generations (id, status, archive_status, requested_at, record_due_at, prompt)
+     values (?, 'failed', 'none', 1769860800000, ?, 'a cat')`,
+  )
+  insert.run('019c13ec-9e00-71b8-a8aa-37a2240d1d20', null)
+  insert.run('019c13ec-9e00-71b8-a8aa-37a2240d1d21', 1769860801000)
+  client.close()
+}
+
+function rowsOf(path: string) {
+  const client = new Database(path, { readonly: true })
+  const rows = client.prepare('select * from generations order by id').all() as object[]
+  client.close()
   return rows
 }

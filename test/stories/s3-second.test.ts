@@ -31,6 +31,12 @@ const SLOTS = 16
 it.concurrent.for<[string, () => Condition, number]>([
   ['knows no conditional write (501)', () => refuses, SLOTS],
   [
+    'says of what is there that it was not modified (304)',
+    () => (_key, isThere) => (isThere ? { status: 304, code: 'NotModified' } : undefined),
+    Infinity,
+  ],
+  ['forbids conditional writes (403)', () => () => ({ status: 403, code: 'AccessDenied' }), SLOTS],
+  [
     'answers each first write as if another were under way (409), and what is there with 412',
     conflicts,
     Infinity,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Miniflare } from 'miniflare'
 import ts from 'typescript'
 import { Agent, fetch, type Response } from 'undici'
-import type { ObjectStore } from '../../src/deps.ts'
+import type { ObjectFacts, ObjectStore } from '../../src/deps.ts'
 
 /**
  * Answers over HTTP what `r2Store` does inside workerd: a path is a key, and the methods are those
@@ -15,8 +15,9 @@ const found = (object) => object
   ? new Response(object.body, { headers: { 'x-bytes': String(object.bytes) } })
   : new Response(null, { status: 404 })
 const answer = async (store, request, { key, options, range, prefix }) => {
-  if (request.method === 'PUT') await store.put(key, new Uint8Array(await request.arrayBuffer()), options)
-  else if (request.method === 'GET') return found(await store.get(key, range))
+  if (request.method === 'PUT')
+    return Response.json(await store.put(key, new Uint8Array(await request.arrayBuffer()), options))
+  if (request.method === 'GET') return found(await store.get(key, range))
   else if (request.method === 'HEAD') return found(await store.head(key))
   else if (request.method === 'DELETE') await store.delete(key)
   else return Response.json(await Array.fromAsync(store.list(prefix)))
@@ -82,9 +83,8 @@ function over(
 ): ObjectStore {
   const bytesOf = ({ headers }: Response) => ({ bytes: Number(headers.get('x-bytes')) })
   return {
-    put: async (key, bytes, options) => {
-      await ask('PUT', { key, options }, bytes)
-    },
+    put: async (key, bytes, options) =>
+      (await (await ask('PUT', { key, options }, bytes)).json()) as ObjectFacts | null,
     get: async (key, range) => {
       const response = await ask('GET', { key, range })
       if (response.status === 404) return null

@@ -1,3 +1,6 @@
+/** A key that the gateway encrypts with where it is told to: it stands in its settings. */
+export const KMS_KEY = 'key-of-the-tests'
+
 interface Places {
   folder: string
   fsid: string
@@ -63,5 +66,8 @@ rgw run sync thread = false
 rgw override bucket index max shards = 1
 rgw dynamic resharding = false
 rgw thread pool size = 32
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = ${KMS_KEY}=${Buffer.alloc(32, 7).toString('base64')}
 `
 }

@@ -51,6 +51,8 @@ export interface Workerd {
   kill: () => Promise<void>
 }
 
+export const LINK_SECRET = 'link-secret-of-the-worker-tests'
+
 /** State that outlives a Workerd. */
 export interface Home {
   folder: string
@@ -155,6 +157,7 @@ export async function startWorkerd({
       PUBLIC_URL: `http://127.0.0.1:${home.port}`,
       API_TOKENS: `tests:admin:${TOKEN}`,
       CALLBACK_SECRETS: 'callback-secret-of-the-worker-tests',
+      LINK_SECRETS: LINK_SECRET,
       RETRY_BASE_SECONDS: '0.05',
       RECONCILE_GRACE_SECONDS: '0.2',
       LOG_LEVEL: 'info',

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { eq, sql } from 'drizzle-orm'
 import sharp from 'sharp'
 import { onTestFinished, vi } from 'vitest'
-import { archiveDue } from '../../src/work/archive.ts'
+import { archiveDue, storeCameBack } from '../../src/work/archive.ts'
 import { readConfig } from '../../src/config.ts'
 import { ImageFailure } from '../../src/errors.ts'
 import type { InpaintRequest } from '../../src/model/request.ts'
@@ -15,8 +15,10 @@ import { createApp } from '../../src/http/app.ts'
 import { telling } from '../../src/ledger/database.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { callbacks } from '../../src/ledger/schema.ts'
+import { recordCapability } from '../../src/secrets/links.ts'
 import { macs } from '../../src/secrets/mac.ts'
 import { diskStore } from '../../src/objects/disk.node.ts'
+import { patientStore } from '../../src/objects/patient.ts'
 import type { Deps, Get, GetResponse } from '../../src/deps.ts'
 import { readCallback, readFetch, readReply } from '../../src/modelslab/read.ts'
 import { expireOverdue } from '../../src/work/expire.ts'
@@ -26,6 +28,7 @@ import { ledgerPlace } from './driver.ts'
 
 export const API_KEY = 'the-provider-s-api-key'
 export const SECRET = 'a-callback-secret-of-the-tests'
+const LINK_SECRET = 'a-link-secret-of-the-tests'
 export const ADMIN = 'admin-token-of-the-tests'
 const START = Date.UTC(2026, 0, 31, 12)
 
@@ -151,6 +154,7 @@ export function world(settings: Record<string, string> = {}) {
     DATABASE_PATH: join(directory, 'afterimage.db'),
     OBJECTS_DIR: join(directory, 'objects'),
     CALLBACK_SECRETS: SECRET,
+    LINK_SECRETS: LINK_SECRET,
     API_TOKENS: `admin:admin:${ADMIN}`,
     ...settings,
   })
@@ -164,18 +168,22 @@ export function world(settings: Record<string, string> = {}) {
   const postponed: (() => Promise<void>)[] = []
   const capability = macs('callback', config.callbackSecrets)
   const log: Deps['log'] = (level, message, fields = {}) => logged.push({ level, message, fields })
-  const health = watchHealth(log, () => clock.now)
+  const now = () => clock.now
+  const health = watchHealth(log, now)
+  const store = diskStore(config.objectsDir)
+  const cameBack = () => deps.track(storeCameBack(deps))
   const deps: Deps = {
     ledger: createLedger(telling(driver, health.ledger)),
-    objects: diskStore(config.objectsDir),
+    objects: patientStore(store, { health, cameBack, log, now }),
     provider: provider.port,
     get: cdn.get,
     wake: () => undefined,
-    now: () => clock.now,
+    now,
     later: (_delayMs, task) => postponed.push(task),
     track: (work) => background.push(work),
     callbackUrl: (id) => `${config.publicUrl}/callbacks/${id}/${capability.sign(id)}`,
     verifiesCallback: capability.verifies,
+    ...recordCapability(config),
     secretsOf: (id) => [config.modelsLab.apiKey, ...capability.accepted(id)],
     log,
     health,
@@ -191,6 +199,8 @@ export function world(settings: Record<string, string> = {}) {
     deps,
     config,
     directory,
+    /** What is behind `deps.objects`: whatever goes wrong there is seen by the health. */
+    store,
     /** What the ledger runs on. */
     get driver() {
       return driver

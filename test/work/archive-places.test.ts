@@ -241,7 +241,7 @@ describe('a store that is away', () => {
     const here = world({ LINK_LIFETIME_HOURS: '1' })
     here.cdn.pages.set(LINK, await png('red'))
     const id = await offered(here, { output: [LINK] })
-    const put = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('ECONNREFUSED'))
+    const put = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('ECONNREFUSED'))
     await attempts(here, HOUR + 600, 100)
     const meanwhile = await shown(here, id)
     put.mockRestore()
@@ -258,7 +258,7 @@ describe('a store that is away', () => {
     const here = world({ LINK_LIFETIME_HOURS: '1' })
     here.cdn.pages.set(LINK, await png('red'))
     const id = await offered(here, { output: [LINK] })
-    vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('ECONNREFUSED'))
+    vi.spyOn(here.store, 'put').mockRejectedValue(new Error('ECONNREFUSED'))
 
     await attempts(here, 3 * HOUR, 100)
 

@@ -471,7 +471,7 @@ it('tries what the store did not take as soon as the store answers again: its li
   const here = world({ RETRY_BASE_SECONDS: '60' })
   const lasting = await offered(here, { output: [LINK] })
   here.cdn.pages.set(LINK, await png('red'))
-  const away = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('the store is away'))
+  const away = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('the store is away'))
   await archiveDue(here.deps, 10)
   here.clock.advance(5)
   expect(await archiveDue(here.deps, 10)).toBe(0)

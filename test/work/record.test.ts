@@ -1,9 +1,10 @@
+import { createHmac, hkdfSync } from 'node:crypto'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { archiveDue } from '../../src/work/archive.ts'
 import { startLoop } from '../../src/runtime/node/loop.ts'
 import { expireOverdue } from '../../src/work/expire.ts'
 import { reconcileDue } from '../../src/work/reconcile.ts'
-import { recordDue } from '../../src/work/record.ts'
+import { recordDue, recordOf } from '../../src/work/record.ts'
 import { hanging, offered } from '../support/archiving.ts'
 import { until } from '../support/process/program.ts'
 import { API_KEY, png, sha256, shown, submitted, type World, world } from '../support/world.ts'
@@ -45,7 +46,7 @@ it('leaves a record of an ended generation beside its images: all that the door 
 
   const record = await read(here, id)
   const { images, ...generation } = await shown(here, id)
-  expect(record).toMatchObject({ schema_version: 1, ...generation, idempotency_key: 'order-17' })
+  expect(record).toMatchObject({ schema_version: 2, ...generation, idempotency_key: 'order-17' })
   expect(record?.['images']).toEqual(
     images.map(({ url, ...image }) => ({ ...image, margin_s: 24 * 3600 })),
   )
@@ -94,15 +95,82 @@ it('writes each record once, and again when the generation changes afterwards', 
 
 it('owes another record when the generation changes while one is being written', async () => {
   const { here, id } = await archived()
-  const meanwhile = vi.spyOn(here.deps.objects, 'put').mockImplementation(async (...args) => {
+  const meanwhile = vi.spyOn(here.store, 'put').mockImplementation(async (...args) => {
     meanwhile.mockRestore()
     await here.callback(id, success(id, { tip: 'another body' }))
-    await here.deps.objects.put(...args)
+    return here.store.put(...args)
   })
 
   await recordDue(here.deps, 10)
   expect(await recordDue(here.deps, 10)).toBe(1)
   expect((await read(here, id))?.['tip']).toBe('another body')
+})
+
+it('owes another record when an older one was put over it by somebody slower', async () => {
+  const { here, id } = await archived()
+  const slower = await recordOf(here.deps, id)
+  if (!slower) throw new Error('there is no record')
+  await here.callback(id, success(id, { tip: 'another body' }))
+  await recordDue(here.deps, 10)
+  const { key, version, sha256: hash, bytes, contentType } = slower
+  await here.deps.objects.put(key, bytes, { sha256: hash, contentType, ifAbsent: false })
+
+  await here.deps.ledger.record.writeRecorded(id, version, { key, sha256: hash }, here.clock.now)
+
+  expect(await recordDue(here.deps, 10)).toBe(1)
+  expect((await read(here, id))?.['tip']).toBe('another body')
+  expect(await recordDue(here.deps, 10)).toBe(0)
+})
+
+it('owes another record where two differ that were written of one version', async () => {
+  const { here, id } = await archived()
+  const version = (await recordOf(here.deps, id))?.version ?? 0
+  await recordDue(here.deps, 10)
+  // Whoever read the version before the other wrote, and all else after, knows of the other.
+  const slower = await recordOf(here.deps, id)
+  if (!slower) throw new Error('there is no record')
+  const { key, sha256: hash, bytes, contentType } = slower
+  await here.deps.objects.put(key, bytes, { sha256: hash, contentType, ifAbsent: false })
+
+  await here.deps.ledger.record.writeRecorded(id, version, { key, sha256: hash }, here.clock.now)
+
+  expect(await recordDue(here.deps, 10)).toBe(1)
+  expect(await recordDue(here.deps, 10)).toBe(0)
+})
+
+it('owes no other record where the same was written twice', async () => {
+  const { here, id } = await archived()
+  const same = await recordOf(here.deps, id)
+  if (!same) throw new Error('there is no record')
+  await recordDue(here.deps, 10)
+
+  await here.deps.ledger.record.writeRecorded(id, same.version, same, here.clock.now)
+
+  expect(await recordDue(here.deps, 10)).toBe(0)
+})
+
+it('signs a record, and says so by its schema', async () => {
+  const { here, id } = await archived()
+  await recordDue(here.deps, 10)
+
+  const key = `generations/2026/01/31/${id}.json`
+  const text = await new Response((await here.deps.objects.get(key))?.body).text()
+  const { hmac, schema_version } = JSON.parse(text) as Record<string, unknown>
+  const unsigned = text.replace(/,\n {2}"hmac": "\w+"\n\}\n$/u, '\n}')
+  const derived = Buffer.from(
+    hkdfSync('sha256', here.config.linkSecrets[0] ?? '', '', 'record', 32),
+  )
+  const expected = createHmac('sha256', derived).update(`afterimage/record/v1\n${unsigned}`)
+  expect([schema_version, hmac]).toEqual([2, expected.digest('hex')])
+})
+
+it('writes a record of the first schema where there is no secret to sign it with', async () => {
+  const { here, id } = await archived({ LINK_SECRETS: '' })
+  await recordDue(here.deps, 10)
+
+  const record = await read(here, id)
+  expect(record).toMatchObject({ schema_version: 1 })
+  expect(record).not.toHaveProperty('hmac')
 })
 
 it.each([
@@ -121,7 +189,7 @@ it.each([
 
 it('tries again later when the store does not take a record', async () => {
   const { here, id } = await archived()
-  const away = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('the store is away'))
+  const away = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('the store is away'))
   await recordDue(here.deps, 10)
   expect(await recordDue(here.deps, 10)).toBe(0)
   expect(here.deps.health.read().objects).toMatch(/^down since/u)

@@ -1,6 +1,5 @@
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
-import { storeAnswered } from '../../work/archive.ts'
 import { AppError } from '../../errors.ts'
 import type { ImageSource } from '../../model/image.ts'
 import type { ImageRow } from '../../ledger/generations.ts'
@@ -149,24 +148,33 @@ async function send(
   if (range) headers.set('content-range', `bytes ${range.start}-${range.end}/${image.bytes}`)
   const status = range ? 206 : 200
   if (headOnly) return new Response(null, { status, headers })
-  const object = await read(deps, image, range)
-  return object === 'away' ? away() : new Response(object.body, { status, headers })
+  const body = await read(deps, image, range)
+  return body === 'unreadable' ? unreadable() : new Response(body, { status, headers })
 }
 
-async function read(deps: Deps, { objectKey }: ArchivedImage, range: ByteRange | null) {
+/** The ledger says how long the image is, whatever the store does: nothing else is sent. */
+async function read({ objects }: Deps, image: ArchivedImage, range: ByteRange | null) {
+  const { objectKey, bytes } = image
+  let object
   try {
-    const object = await deps.objects.get(objectKey, range ?? undefined)
-    await storeAnswered(deps)
-    if (object) return object
-  } catch (error) {
-    deps.health.objects(false, error)
-    return 'away'
+    object = await objects.get(objectKey, range ?? undefined)
+    if (object?.bytes === null && !range) {
+      await object.body.cancel()
+      object = await objects.get(objectKey, { start: 0, end: bytes - 1 })
+    }
+  } catch {
+    return 'unreadable'
   }
-  throw new Error(`the archived object ${objectKey} is missing from the store`)
+  if (!object) throw new Error(`the archived object ${objectKey} is missing from the store`)
+  if (object.bytes === null || object.bytes === bytes) return object.body
+  await object.body.cancel()
+  throw new Error(`the archived object ${objectKey} has ${object.bytes} bytes and not ${bytes}`)
 }
 
-/** Health says so once a minute: no error in the log for each client that asks. */
-const away = () =>
+/** The log says so once a minute: no error in it for each client that asks. */
+const unreadable = () =>
   problem(
-    new AppError('unavailable', 'The object store does not answer.', { retryAfterSeconds: 5 }),
+    new AppError('unavailable', 'The object store does not give the image.', {
+      retryAfterSeconds: 5,
+    }),
   )

@@ -1,20 +1,11 @@
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  realpathSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { LedgerForeign, MIGRATIONS, refuseFolder, refuseForeign } from './foreign.node.ts'
 import { groupCommit, isBusy } from './group-commit.ts'
+import { makeFolder, nameFile } from '../../runtime/node/folder.node.ts'
 import { onlyInPlace, placesOf } from './in-place.node.ts'
 import * as schema from '../schema.ts'
 import type { Atomically } from '../statement.ts'
@@ -36,7 +27,7 @@ export function openSqlite(
   writer: (path: string, client: Database.Database) => Writer = (_path, client) =>
     writerHere(client),
 ) {
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   refuseFolder(path)
   // The same file by another name is the same database.
   const real = existsSync(path) ? realpathSync(path) : path
@@ -125,7 +116,7 @@ export class LedgerExists extends Error {
  * @throws LedgerExists, LedgerInUse
  */
 export function buildSqlite(path: string) {
-  mkdirSync(dirname(path), { recursive: true })
+  makeFolder(dirname(path))
   const lock = holdLock(path)
   const draft = `${path}.draft`
   const remove = () => COMPANIONS.forEach((suffix) => rmSync(draft + suffix, { force: true }))
@@ -146,9 +137,8 @@ export function buildSqlite(path: string) {
         client.pragma('journal_mode = WAL')
         client.close()
         sync(draft)
-        linkSync(draft, path)
+        nameFile(draft, path)
         remove()
-        sync(dirname(path))
         lock.release()
       },
       abandon: () => {

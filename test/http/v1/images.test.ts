@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
 import { archiveDue } from '../../../src/work/archive.ts'
 import { reconcileDue } from '../../../src/work/reconcile.ts'
 import { png, sha256, submitted, type World, world } from '../../support/world.ts'
@@ -260,11 +262,11 @@ describe('GET /v1/generations/{id}/images/{position}', () => {
     expect(await pointers(response)).toEqual(named)
   })
 
-  it('answers 503 while the store is away, says so in /readyz, and takes it back once it answers', async () => {
+  it('answers 503 while nobody is there, and says so in /readyz until somebody is', async () => {
     const here = world()
     const { url } = await archived(here)
-    const { objects } = here.deps
-    here.deps.objects = { ...objects, get: () => Promise.reject(new Error('away')) }
+    const away = Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
+    const get = vi.spyOn(here.store, 'get').mockRejectedValue(away)
 
     const response = await here.call(url)
 
@@ -273,10 +275,43 @@ describe('GET /v1/generations/{id}/images/{position}', () => {
     expect(await (await here.call('/readyz')).json()).toMatchObject({
       objects: 'down since 2026-01-31T12:00:00.000Z',
     })
-    here.deps.objects = objects
+    get.mockRestore()
     expect((await here.call(url)).status).toBe(200)
     expect(await (await here.call('/readyz')).json()).toMatchObject({ objects: 'ok' })
   })
+
+  it('answers 503 where the store does not give one object, and holds nothing up', async () => {
+    const here = world()
+    const { url } = await archived(here)
+    vi.spyOn(here.store, 'get').mockRejectedValue(new Error('what a strange answer'))
+
+    const responses = [await here.call(url), await here.call(url)]
+
+    expect(responses.map(({ status }) => status)).toEqual([503, 503])
+    expect(await (await here.call('/readyz')).json()).toMatchObject({ objects: 'ok' })
+    expect(
+      here.logged.filter(({ message }) => message === 'an object cannot be read'),
+    ).toHaveLength(1)
+  })
+
+  it.each([undefined, 'bytes=0-9'])(
+    'answers 500 to the range %s of an object that is shorter than it was',
+    async (range) => {
+      const here = world()
+      const { url, output } = await archived(here)
+      const key = `sha256/${sha256(output).replace(/^(..)(..)/u, '$1/$2/$1$2')}.png`
+      writeFileSync(join(here.config.objectsDir, key), output.slice(0, 10))
+
+      const response = await here.call(url, range === undefined ? {} : { headers: { range } })
+
+      expect(response.status).toBe(500)
+      const errors = here.logged.filter(({ level }) => level === 'error')
+      expect(errors.map(({ fields }) => String(fields['error']))).toEqual([
+        expect.stringContaining(`${key} has 10 bytes`),
+      ])
+      expect(await (await here.call('/readyz')).json()).toMatchObject({ objects: 'ok' })
+    },
+  )
 
   it('answers 500 that shows nothing where the archived bytes are gone from the store', async () => {
     const here = world()

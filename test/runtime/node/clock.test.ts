@@ -61,7 +61,7 @@ describe('a clock that is set back by hours', () => {
     const here = world()
     const id = await offered(here, { output: [LINK] })
     here.cdn.pages.set(LINK, await png('red'))
-    const put = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('away'))
+    const put = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('away'))
     const archiver = createArchiver(here.deps)
     await archiver.drain(1)
     here.clock.advance(2)

@@ -75,7 +75,7 @@ async function refused(here: World) {
 
 it('asks a store that is away for half an hour once a second, and copies what dies next as soon as it is back', async () => {
   const here = world({ ARCHIVE_CONCURRENCY: String(SLOTS) })
-  const put = vi.spyOn(here.deps.objects, 'put').mockRejectedValue(new Error('away'))
+  const put = vi.spyOn(here.store, 'put').mockRejectedValue(new Error('away'))
   const puts = (prefix: string) => put.mock.calls.filter(([key]) => key.startsWith(prefix)).length
   const ids = await backlog(here)
   await refused(here)
@@ -86,7 +86,7 @@ it('asks a store that is away for half an hour once a second, and copies what di
   const said = here.logged.filter(
     ({ message }) => message === 'the object store does not answer',
   ).length
-  put.mockResolvedValue()
+  put.mockResolvedValue(null)
   await secondPasses()
   await secondPasses()
   const copiedAtOnce = here.logged.filter(({ message }) => message === 'image archived').length

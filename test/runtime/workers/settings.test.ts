@@ -66,6 +66,17 @@ describe('a Worker whose settings are not complete', () => {
     expect((await ask({ ...complete, LEASE_SECONDS: -1 }, '/livez')).status).toBe(503)
   })
 
+  it('works without LINK_SECRETS, and says once that records are not signed', async () => {
+    const saying = () => lines.filter((line) => line.includes('LINK_SECRETS'))
+    const here = { ...bindings, ...complete }
+    for (let n = 0; n < 3; n++) await worker.scheduled({}, here)
+    expect(saying()).toHaveLength(1)
+
+    await ask({ ...complete, LINK_SECRETS: 'link-secret-of-the-settings' }, '/livez')
+    expect(saying()).toHaveLength(1)
+    expect(lines.join()).not.toContain('link-secret-of-the-settings')
+  })
+
   it('survives a clock that strikes while everything is away', async () => {
     const here = { ...bindings, ...complete }
     await worker.scheduled({}, here)

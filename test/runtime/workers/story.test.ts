@@ -1,5 +1,7 @@
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { authorshipOf } from '../../../src/json/signed-record.ts'
+import { recordCapability } from '../../../src/secrets/links.ts'
 import { startSimulator, type Simulator } from '../../../src/simulator/simulator.ts'
 import { sha256 } from '../../support/world.ts'
 import {
@@ -14,7 +16,13 @@ import {
 import { until } from '../../support/process/program.ts'
 import { serve } from '../../support/net/loopback.ts'
 import { bundled, type Bundle } from '../../support/bundle.ts'
-import { type Home, newHome, startWorkerd, type Workerd } from '../../support/workerd.ts'
+import {
+  type Home,
+  LINK_SECRET,
+  newHome,
+  startWorkerd,
+  type Workerd,
+} from '../../support/workerd.ts'
 
 let bundle: Bundle
 let simulator: Simulator
@@ -104,6 +112,25 @@ describe('the whole story inside workerd', () => {
       id: flagged.id,
       nsfw: { verdict: 'flagged' },
     })
+  })
+
+  it('signs that record, and knows its hash', async () => {
+    const [key = ''] = await worker.keys('generations/')
+    const textNow = async () => `${JSON.stringify(await worker.object(key), null, 2)}\n`
+    const hashInLedger = async () => {
+      const [row] = await worker.sql(
+        `select record_sha256 from generations
+         where id = '${flagged.id}' and record_due_at is null`,
+      )
+      return row?.['record_sha256']
+    }
+
+    const text = await until(async () => {
+      const found = await textNow()
+      return sha256(Buffer.from(found)) === (await hashInLedger()) && found
+    })
+    const { verifiesRecord } = recordCapability({ linkSecrets: [LINK_SECRET] })
+    expect(authorshipOf(text, { schema_version: 2 }, verifiesRecord)).toBe('ours')
   })
 
   it('finds a generation by its verdict', async () => {

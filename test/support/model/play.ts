@@ -101,9 +101,9 @@ class Play {
 
   constructor(here: World) {
     this.here = here
-    const { deps } = here
-    const put = deps.objects.put.bind(deps.objects)
-    deps.objects.put = (...args) =>
+    const { deps, store } = here
+    const put = store.put.bind(store)
+    store.put = (...args) =>
       this.while(() => (this.storeWorks ? put(...args) : Promise.reject(new Error('away'))))
     deps.get = (url) => this.while(() => this.download(url.href))
     deps.provider = {

@@ -2,6 +2,7 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   paginateListObjectsV2,
+  PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
 import Database from 'better-sqlite3'
@@ -59,6 +60,10 @@ export class Bucket {
     const { Body } = await this.client.send(new GetObjectCommand({ Bucket: this.name, Key: key }))
     if (!Body) throw new Error(`no body: ${key}`)
     return Body.transformToByteArray()
+  }
+
+  async write(key: string, bytes: Uint8Array) {
+    await this.client.send(new PutObjectCommand({ Bucket: this.name, Key: key, Body: bytes }))
   }
 
   close() {

@@ -2,9 +2,15 @@ import { spawn } from 'node:child_process'
 import { builtCli } from './built.ts'
 import type { Settings } from './program.ts'
 
-/** A command of ours as users run it, to its end. */
-export async function command(argv: string[], settings: Settings = {}, cwd = process.cwd()) {
-  const child = spawn(process.execPath, [await builtCli(), ...argv], {
+/** A command of ours as users run it, to its end. `under`: as for `start`. */
+export async function command(
+  argv: string[],
+  settings: Settings = {},
+  cwd = process.cwd(),
+  under: string[] = [],
+) {
+  const [file = '', ...args] = [...under, process.execPath, await builtCli(), ...argv]
+  const child = spawn(file, args, {
     cwd,
     env: { PATH: process.env['PATH'], ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -23,9 +23,16 @@ export interface Program {
   kill: () => Promise<void>
 }
 
-/** Resolves once it listens. `cli`: another build than that of the sources as they are. */
-export async function start(settings: Settings, cli?: string): Promise<Program> {
-  return listening(await launch(settings, cli))
+/**
+ * Resolves once it listens. `cli`: another build than that of the sources as they are. `under`: a
+ * command that starts what comes after it, as strace does.
+ */
+export async function start(
+  settings: Settings,
+  cli?: string,
+  under: string[] = [],
+): Promise<Program> {
+  return listening(await launch(settings, cli, under))
 }
 
 /** Resolves with the program once it listens. One that never does is ended. */
@@ -37,8 +44,13 @@ export async function listening(program: Program): Promise<Program> {
   throw new Error(`it did not start:\n${program.lines.join('\n')}`)
 }
 
-export async function launch(settings: Settings, cli?: string): Promise<Program> {
-  const child = spawn(process.execPath, [cli ?? (await builtCli()), 'serve'], {
+export async function launch(
+  settings: Settings,
+  cli?: string,
+  under: string[] = [],
+): Promise<Program> {
+  const [command, ...args] = [...under, process.execPath, cli ?? (await builtCli()), 'serve']
+  const child = spawn(command, args, {
     env: { PATH: process.env['PATH'], ...settings },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

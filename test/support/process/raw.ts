@@ -22,6 +22,11 @@ export class RawConnection {
     this.socket.write(text, 'latin1')
   }
 
+  /** Reads nothing of what comes from now on. */
+  standStill() {
+    this.socket.pause()
+  }
+
   /** The status of each answer, once the other side has closed. */
   async statuses() {
     await this.ended

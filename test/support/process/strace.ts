@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { until } from './program.ts'
 
@@ -64,6 +64,19 @@ export async function watchCalls(pid: number, log: string) {
       return callsIn(await readFile(log, 'latin1'))
     },
   }
+}
+
+/**
+ * What a program is to be started under so that strace follows it with these options from its first
+ * call, and ends with it. Null as above.
+ */
+export function straced(...options: string[]): string[] | null {
+  try {
+    execFileSync('strace', ['-qq', '-o', '/dev/null', 'true'], { stdio: 'pipe' })
+  } catch (error) {
+    return notPermitted(String(error))
+  }
+  return ['strace', '-D', '-f', '-qq', ...options]
 }
 
 /** Whether all its threads are, one of which writes the ledger: proc(5). */

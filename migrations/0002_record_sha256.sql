@@ -1,0 +1,1 @@
+ALTER TABLE `generations` ADD `record_sha256` text;
