@@ -3,17 +3,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ConfigError } from '../config.ts'
 import { LedgerInUse } from '../ledger/driver/sqlite.node.ts'
 import { type Service, startService } from '../node.ts'
+import { StartFailure } from '../runtime/node/start-failure.ts'
 import { startSimulator } from '../simulator/simulator.ts'
 import { client, type Client, type Generation } from './client.ts'
 import { type Progress, showProgress } from '../commands/terminal/progress.ts'
 import { readArguments } from './options.ts'
-import { makeAnew, settings } from './place.ts'
+import { freePort, makeAnew, settings } from './place.ts'
 import { report, type Told, whereToLook } from './report.ts'
 import { STORIES, type Story } from './stories.ts'
 
 /** They take some seconds, and longer beside other work. */
 const TIME_LIMIT_MS = 120_000
 const POLL_MS = 150
+/** Where the service listens, if nobody does. */
+const PORT = 8787
 /** Fewer than there are stories, so that some are refused for now and held. */
 const MAX_QUEUED = 8
 
@@ -39,7 +42,7 @@ export async function runDemo(
     if (!trouble.has(message)) trouble.set(message, line)
   }
   const service = await startOrSayWhy(
-    { ...(await settings(simulator, token)), ...options.s3 },
+    (port) => ({ ...settings(simulator, token, port), ...options.s3 }),
     keepFirst,
   )
   if (!service) {
@@ -64,12 +67,19 @@ export async function runDemo(
 }
 
 async function startOrSayWhy(
-  env: Record<string, string | undefined>,
+  env: (port: number) => Record<string, string | undefined>,
   write: (line: string) => void,
 ) {
-  try {
+  const start = async (port: number) => {
     makeAnew()
-    return await startService(env, write)
+    return startService(env(port), write)
+  }
+  try {
+    // Between the look and the start another program may take it.
+    return await start(await freePort(PORT)).catch(async (error: unknown) => {
+      if (!isTaken(error)) throw error
+      return start(await freePort(0))
+    })
   } catch (error) {
     if (error instanceof ConfigError)
       say(`afterimage demo cannot start on these settings:\n${error.message}`)
@@ -79,6 +89,9 @@ async function startOrSayWhy(
     return null
   }
 }
+
+const isTaken = (error: unknown) =>
+  error instanceof StartFailure && (error.cause as NodeJS.ErrnoException).code === 'EADDRINUSE'
 
 /** Submits every story, shows each change, and returns whether all ended as they should. */
 async function tell(api: Client, service: Service, ctrlC: AbortSignal) {

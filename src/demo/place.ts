@@ -22,8 +22,7 @@ export function makeAnew() {
 }
 
 /** Everything shorter than in production, so that the end of each story is seen in seconds. */
-export async function settings(simulator: Simulator, token: string) {
-  const port = await freePort(8787)
+export function settings(simulator: Simulator, token: string, port: number) {
   return {
     MODELSLAB_API_KEY: 'any-key-will-do',
     MODELSLAB_BASE_URL: simulator.apiUrl,
@@ -41,7 +40,7 @@ export async function settings(simulator: Simulator, token: string) {
 }
 
 /** `wanted`, or whichever is free where that one is taken. */
-async function freePort(wanted: number): Promise<number> {
+export async function freePort(wanted: number): Promise<number> {
   const probe = createServer()
   const port = await new Promise<number | null>((resolve) => {
     probe.once('error', () => resolve(null))

@@ -151,6 +151,8 @@ async function fetchIn(slot: Slot, deps: Deps, url: string) {
   const get: Get = (hop, signal) => deps.get(hop, AbortSignal.any([signal, slot.signal]))
   try {
     const fetched = await fetchPicture({ get, config: deps.config }, url)
+    // It was cut short by us.
+    if (fetched.short && slot.signal.aborted) throw new GaveWay()
     slot.heard(fetched.short ? 'refusal' : 'bytes')
     return fetched
   } catch (error) {

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
@@ -107,6 +109,28 @@ describe('afterimage demo', { concurrent: true, timeout: LIMIT_MS }, () => {
     const { code, made } = await first.ended
     expect(code).toBe(0)
     expect(objectsIn(made).length).toBeGreaterThan(10)
+  })
+
+  it('takes another port where its own is taken just before it listens', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const other = createServer().listen(0, '127.0.0.1')
+    onTestFinished(() => void other.close())
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    const cli = await builtCli({
+      file: 'demo/place.ts',
+      from: 'const probe = createServer()',
+      to: `if (wanted === 8787) return ${port}; const probe = createServer()`,
+    })
+
+    const { said, ended, interrupt } = await start([process.execPath, cli, 'demo'], {})
+    await until(() => /Afterimage at/u.test(said.err), LIMIT_MS)
+    interrupt()
+
+    expect(said.err).not.toContain(`:${port}`)
+    expect((await ended).err).not.toContain('EADDRINUSE')
   })
 
   it('begins anew where another one has ended', async ({ expect, onTestFinished }) => {
