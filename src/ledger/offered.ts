@@ -43,7 +43,7 @@ const addImages = statement(sql`
     twin.suspect
   from json_each(${json('images')}) left join images twin
     on twin.generation_id = ${text('generationId')} and twin.status = 'archived'
-      and twin.source_url = value ->> 'url' and instr(value ->> 'url', '=***') = 0
+      and twin.source_url = value ->> 'url' and value ->> 'url' not glob '*[?&=][*][*][*]*'
   where changes() > 0
   on conflict (generation_id, source, position) do update set ${takenCopy},
     source_url = iif(${isTaken} or ${isParked}, excluded.source_url, source_url),

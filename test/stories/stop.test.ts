@@ -22,15 +22,14 @@ const readiness = async (program: Program) => {
 }
 
 it.concurrent('ends at once, and well, when there is nothing to do', async ({ stage }) => {
-  const began = Date.now()
   const { program } = await stage.service()
   const asked = Date.now()
 
   program.child.kill('SIGTERM')
 
   expect(await program.ended).toEqual({ code: 0, signal: null })
-  // A busy machine, too, does that sooner than it starts.
-  expect(Date.now() - asked).toBeLessThan(Math.max(3000, asked - began))
+  // A drain that waited for something would take 20 s.
+  expect(Date.now() - asked).toBeLessThan(15_000)
 })
 
 it.concurrent('ends at once although a client keeps its connection', async ({ stage }) => {

@@ -172,15 +172,28 @@ describe('outputs whose links differ in their queries alone', () => {
     expect(await hashes(here, id)).toEqual([sha256(red), sha256(blue), null])
   })
 
-  it('are not copied from one that is only named like what was forgotten', async () => {
-    const { here, id } = await halfArchived()
-    here.cdn.pages.set(`${IMAGE}?id=***`, blue)
-    const output = [first, second]
-    await here.callback(id, success(id, { output, proxy_links: [`${IMAGE}?id=***`] }))
-    here.clock.advance(60)
-    while ((await archiveDue(here.deps, 10)) > 0);
+  it.each([
+    ['by a name', '?id=1', '?id=***'],
+    ['without one', `?${'a'.repeat(40)}`, '?***'],
+    ['behind another', `?a&${'b'.repeat(40)}`, '?a&***'],
+  ])(
+    'are not copied from one that is only named like what was forgotten %s',
+    async (_, query, forgotten) => {
+      const here = world()
+      const link = IMAGE + query
+      here.cdn.pages.set(link, red)
+      const { id } = await submitted(here)
+      await here.callback(id, success(id, { output: [link] }))
+      await archiveDue(here.deps, 10)
+      expect(await linksInLedger(here)).toContain(forgotten)
+      here.cdn.pages.set(IMAGE + forgotten, blue)
 
-    const proxy = (await shown(here, id)).images.find(({ source }) => source === 'proxy')
-    expect(proxy).toMatchObject({ status: 'archived', sha256: sha256(blue) })
-  })
+      const proxyLinks = [IMAGE + forgotten]
+      await here.callback(id, success(id, { output: [link], proxy_links: proxyLinks }))
+      while ((await archiveDue(here.deps, 10)) > 0);
+
+      const proxy = (await shown(here, id)).images.find(({ source }) => source === 'proxy')
+      expect(proxy).toMatchObject({ status: 'archived', sha256: sha256(blue) })
+    },
+  )
 })

@@ -176,7 +176,7 @@ describe('hosts that hang', () => {
   it('do not hide that the store is back', async () => {
     const on = await scene(16)
     await offerHanging(on, 2, 60)
-    const put = vi.spyOn(on.here.deps.objects, 'put').mockRejectedValue(new Error('away'))
+    const put = vi.spyOn(on.here.store, 'put').mockRejectedValue(new Error('away'))
     const id = await on.offer(GOOD, 20)
     await on.pass(3)
     expect(on.here.deps.health.read().objects).not.toBe('ok')

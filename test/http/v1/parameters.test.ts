@@ -52,7 +52,7 @@ describe('A parameter of POST /v1/generations', () => {
     ['negative_prompt', 'dogs', 'dogs'],
     ['negative_prompt', null, null],
     ['model_id', 'pony-realism', 'pony-realism'],
-    ['init_image', 'http://example.com:8080/i.png?x=1', 'http://example.com:8080/i.png?x=1'],
+    ['init_image', 'http://example.com:8080/i.png', 'http://example.com:8080/i.png'],
     ['mask_image', 'https://example.com/ü.png', 'https://example.com/ü.png'],
   ])('takes %s %j as %j', async (field, given, normalised) => {
     const here = world()
@@ -65,6 +65,17 @@ describe('A parameter of POST /v1/generations', () => {
     expect(here.provider.submissions.map(({ request }) => request)).toStrictEqual([
       { ...DEFAULTS, [field]: normalised },
     ])
+  })
+
+  it('sends a link as it was given, and shows no value of its query', async () => {
+    const here = world()
+    const link = 'http://example.com:8080/i.png?x=1'
+
+    const response = await post(here, { ...REQUIRED, init_image: link })
+
+    const { parameters } = (await response.json()) as { parameters: { init_image: string } }
+    expect(parameters.init_image).toBe('http://example.com:8080/i.png?x=***')
+    expect(here.provider.submissions.map(({ request }) => request.init_image)).toEqual([link])
   })
 
   it.each([
