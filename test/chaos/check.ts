@@ -101,7 +101,9 @@ function resultLost(
   if (submission?.state !== 'success' || knobs.result !== 'images') return []
   const told = (status: string) =>
     submission.callbacks.some((one) => one.answer === 200 && one.status === status)
-  const failed = told('failed') || knobs.fetch === 'failed' || knobs.fetch === 'error'
+  // One whose answer was lost with the process may have been kept.
+  const mayKnowFailure = submission.callbacks.some((one) => one.status === 'failed')
+  const failed = mayKnowFailure || knobs.fetch === 'failed' || knobs.fetch === 'error'
   if (!told('success') && (provider_id === null || failed)) return []
   if (status !== 'succeeded') return [`its result could be had, and it is ${status}`]
   const positions = new Set(

@@ -1,4 +1,5 @@
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -10,9 +11,13 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import { drizzle } from 'drizzle-orm/better-sqlite3'
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { LedgerForeign } from '../../../src/ledger/driver/foreign.node.ts'
 import { LedgerMissing, openSqlite, readSqlite } from '../../../src/ledger/driver/sqlite.node.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
 
 function place() {
   const folder = mkdtempSync(join(tmpdir(), 'afterimage-'))
@@ -26,6 +31,20 @@ async function ledger(change: (database: Database.Database) => void = () => unde
   await openSqlite(path).close()
   const database = new Database(path)
   change(database)
+  database.close()
+  return path
+}
+
+/** A ledger of the first version. */
+function olderLedger() {
+  const path = place()
+  const folder = `${path}.migrations`
+  cpSync(join(ROOT, 'migrations'), folder, { recursive: true })
+  const journal = join(folder, 'meta/_journal.json')
+  const { entries, ...rest } = JSON.parse(readFileSync(journal, 'utf8')) as { entries: unknown[] }
+  writeFileSync(journal, JSON.stringify({ ...rest, entries: entries.slice(0, 1) }))
+  const database = new Database(path)
+  migrate(drizzle(database), { migrationsFolder: folder })
   database.close()
   return path
 }
@@ -131,9 +150,7 @@ describe('A database', () => {
   })
 
   it('that an older version made is changed by the service, and then read', async () => {
-    const path = await ledger((database) =>
-      database.exec(`delete from ${MIGRATIONS} where rowid > 1`),
-    )
+    const path = olderLedger()
 
     expect(await refusal(() => readSqlite(path))).toMatch(/was made by an older version/u)
     await openSqlite(path).close()

@@ -446,7 +446,7 @@ class Play {
       others.every((other) => id < other.id) || story.requestedAt > this.here.clock.now,
       `${id} was sent before its turn`,
     )
-    this.claim(this.here.clock.now >= this.closedUntil, `${id} was sent too early`)
+    this.claim(!this.isClosed(), `${id} was sent too early`)
     story.submission = 'out'
     story.departures += 1
   }
@@ -456,7 +456,16 @@ class Play {
     if (story.status !== 'requested') return
     model.heldBack(story)
     if (full)
-      this.closedUntil = Math.max(this.closedUntil, this.here.clock.now + FULL_SECONDS * 1000)
+      this.closedUntil = Math.max(
+        this.isClosed() ? this.closedUntil : 0,
+        this.here.clock.now + FULL_SECONDS * 1000,
+      )
+  }
+
+  /** A clock that was set back makes no wait longer than the longest there is. */
+  private isClosed() {
+    const leftMs = this.closedUntil - this.here.clock.now
+    return leftMs > 0 && leftMs <= 15 * 60_000
   }
 
   private noteRecovered(id: string) {
