@@ -78,6 +78,12 @@ export const seeds: Record<string, Step[]> = {
     { do: 'retry', of: 0 },
     pass(1, 3),
   ],
+  'a clock set back far opens the gate': [
+    submission,
+    { ...submission, replies: ['hesitates'] },
+    { do: 'answer', reply: 'full' },
+    pass(-4000),
+  ],
   'a retry of lost images copies them again': [
     submission,
     { do: 'page', link: 'a', page: 'absent' },
