@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 /** The stories of the verbs and doors, which run over both drivers of the ledger, but for those that look thousands of times. */
 const OVER_D1 = [
-  'test/work/{submit,receive,settle,record,retry,reconcile,held-queue,clock}.test.ts',
+  'test/work/{submit,receive,settle,record,retry,reconcile,held-queue,promise,clock}.test.ts',
   'test/work/archive{,-leases}.test.ts',
   'test/http/v1/{generations,idempotency,list}.test.ts',
   'test/conformance/ledger.test.ts',

@@ -255,14 +255,21 @@ const settings = z
     logLevel: env.LOG_LEVEL,
   }))
 
+/** Docker and others hand on the quotes of an env file; no setting is meant to have them. */
+const QUOTED = /^(["'])(.*)\1$/su
+
 /**
- * Reads every setting; white space around it does not count, and an empty one is absent.
+ * Reads every setting; white space and a pair of quotes around it do not count, and an empty one is
+ * absent.
  * @throws ConfigError that names each setting at fault and what was expected. It never quotes a
  * secret.
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value?.trim() ? [[name, value.trim()]] : [])),
+    Object.entries(env).flatMap(([name, value]) => {
+      const meant = value?.trim().replace(QUOTED, '$2').trim()
+      return meant ? [[name, meant]] : []
+    }),
   )
   const result = settings.safeParse(given)
   const fields =
@@ -293,7 +300,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
  * @throws ConfigError
  */
 export function readKeptConfig(env: Record<string, string | undefined>): Omit<Config, 'modelsLab'> {
-  const publicUrl = env['PUBLIC_URL']?.trim() ? env['PUBLIC_URL'] : 'http://localhost'
+  const publicUrl = /[^\s"']/u.test(env['PUBLIC_URL'] ?? '')
+    ? env['PUBLIC_URL']
+    : 'http://localhost'
   const { modelsLab, ...kept } = readConfig({
     ...env,
     MODELSLAB_API_KEY: 'nobody is called',

@@ -146,7 +146,8 @@ export interface Health {
   /** The part answered, or failed for a reason. True where it was away and answers again. */
   objects: (ok: boolean, reason?: unknown) => boolean
   ledger: (ok: boolean, reason?: unknown) => boolean
-  provider: (ok: boolean, reason?: unknown) => boolean
-  /** `ok`, or `down since <RFC 3339>`. */
+  /** `answer`: what came instead, which `/readyz` may show. */
+  provider: (ok: boolean, reason?: unknown, answer?: string) => boolean
+  /** `ok`, or `down since <RFC 3339>`, and after a colon what the provider answered instead. */
   read: () => { objects: string; provider: string }
 }

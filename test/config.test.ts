@@ -110,6 +110,30 @@ describe('readConfig', () => {
     ['TRUSTED_PROXIES', '10.0.0.0/8, ::1', { trustedProxies: ['10.0.0.0/8', '::1'] }],
     ['LOG_LEVEL', 'debug', { logLevel: 'debug' }],
     ['LOG_LEVEL', '  ', { logLevel: 'info' }],
+    [
+      'MODELSLAB_API_KEY',
+      '"quoted-key"',
+      { modelsLab: expect.objectContaining({ apiKey: 'quoted-key' }) as never },
+    ],
+    [
+      'MODELSLAB_API_KEY',
+      " 'quoted key ' ",
+      { modelsLab: expect.objectContaining({ apiKey: 'quoted key' }) as never },
+    ],
+    [
+      'MODELSLAB_API_KEY',
+      '"half-quoted',
+      { modelsLab: expect.objectContaining({ apiKey: '"half-quoted' }) as never },
+    ],
+    [
+      'MODELSLAB_API_KEY',
+      `"'quoted twice'"`,
+      { modelsLab: expect.objectContaining({ apiKey: "'quoted twice'" }) as never },
+    ],
+    ['PORT', '"8080"', { port: 8080 }],
+    ['LOG_LEVEL', '""', { logLevel: 'info' }],
+    ['IMAGE_HOSTS', "'r2.dev, modelslab.com'", { imageHosts: ['r2.dev', 'modelslab.com'] }],
+    ['CALLBACK_SECRETS', '"the-newer-secret"', { callbackSecrets: ['the-newer-secret'] }],
     ['A_SETTING_OF_SOMEBODY_ELSE', 'x', {}],
   ])('reads %s %j', (name, value, expected) => {
     expect(readConfig({ ...LEAST, [name]: value })).toEqual({ ...readConfig(LEAST), ...expected })

@@ -1,5 +1,6 @@
 import type { ImageRow, NsfwReportRow, WholeGeneration } from '../ledger/generations.ts'
 import type { TimelineEntry } from '../ledger/timeline.ts'
+import { seedFrom } from '../model/seed.ts'
 import { redactUrl, redactUrlsInText } from '../model/shown-url.ts'
 
 const rfc3339 = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
@@ -33,7 +34,7 @@ export function generationJson(
     archived_at: rfc3339(row.archivedAt),
     generation_time_s: row.generationTimeS,
     eta_s: row.etaS,
-    seed: row.seed,
+    seed: seedFrom(row),
     meta: redactUrlsIn(row.meta),
     tip: redactUrlsIn(row.tip),
     webhook_status: row.webhookStatus,

@@ -156,7 +156,7 @@ const record = z.object({
   archived_at: time.nullable(),
   generation_time_s: z.number().nullable(),
   eta_s: z.number().nullable(),
-  seed: z.number().nullable(),
+  seed: z.union([z.number(), z.string().regex(/^-?\d{16,39}$/u)]).nullable(),
   meta: json.nullable(),
   tip: z.string().nullable(),
   webhook_status: z.string().nullable(),

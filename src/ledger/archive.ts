@@ -4,7 +4,7 @@ import { hostOf } from '../model/link.ts'
 import { redactUrl } from '../model/shown-url.ts'
 import { claims, READY } from './claim.ts'
 import type { LedgerDriver } from './database.ts'
-import { deriveArchive, forgetSecrets } from './ends.ts'
+import { deriveArchive, forgetSecrets, keepPromise } from './ends.ts'
 import { hasPlaceOfItsOwn, places } from './places.ts'
 import { type Bound, bind, flag, json, number, orNull, sql, statement, text } from './statement.ts'
 
@@ -127,6 +127,7 @@ export const archive = (driver: LedgerDriver) => ({
       bind(archived, { ...key, ...object, ...shown }),
       bind(noteArchived, { ...key, sha256: object.sha256 }),
       bind(deriveArchive, { id: image.generationId, at }),
+      bind(keepPromise, { id: image.generationId, at }),
       bind(placeTriedAtLast, { ...key, url }),
       ...forgetSecrets(image.generationId, places),
     ])
@@ -224,6 +225,7 @@ function ending(image: ClaimedImage, { at, sequel, failure }: FailedAttempt, pla
   return [
     bind(noteAttempt, { generationId, at, event: lost ? 'lost' : 'archived', detail }),
     bind(deriveArchive, { id: generationId, at }),
+    bind(keepPromise, { id: generationId, at }),
     ...forgetSecrets(generationId, places),
   ]
 }

@@ -71,6 +71,21 @@ export const deriveArchive = statement(sql`
         from images where generation_id = ${text('id')} group by position))) as derived
   where id = ${text('id')} and changes() > 0`)
 
+/**
+ * Of a generation that is open still, only links are copied that were promised: a picture is its
+ * result. What nobody told of it is asked for.
+ */
+export const keepPromise = statement(sql`
+  update generations set version = version + 1, status = 'succeeded', finished_at = ${number('at')},
+    promised = null, fetch_owed = provider_id is not null,
+    ${owed({
+      status: raw(`'succeeded'`),
+      archiveStatus: raw('archive_status'),
+      isNews: raw('true'),
+    })}
+  where id = ${text('id')} and status in ('requested', 'processing', 'unconfirmed')
+    and exists (select 1 from images where generation_id = ${text('id')} and status = 'archived')`)
+
 const imageIs = (status: Fragment) => sql`exists (
   select 1 from images i where i.generation_id = offers.generation_id
     and i.source = offers.source and i.position = offers.position and ${status})`

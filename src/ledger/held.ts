@@ -10,7 +10,7 @@ export interface InFlightRule {
 }
 
 /** A request that left without a readable answer counts as out for so long. */
-const UNCONFIRMED_IS_OUT_MS = 16 * 60_000
+const UNCONFIRMED_IS_OUT_MS = 15 * 60_000
 
 /** A rule as the statements here want it. */
 export const outAt = ({ maxInFlight, now }: InFlightRule) => ({
@@ -45,13 +45,18 @@ export const mayLeaveAtOnce = sql`
   and not exists (select 1 from gate where ${isClosed} or refusals > 0)
   and ${roomUnderMaximum}`
 
+/** The order in which they stand in line; the planner prefers another index than its own. */
+const PLACE = raw('case when place is null then id else place end')
+const IN_LINE = raw('generations indexed by generations_held')
+
 /**
- * The oldest held request, once the gate lets one through: after a refusal one at a time, up to
+ * The first held request, once the gate lets one through: after a refusal one at a time, up to
  * what was out when the provider refused, and one more as a probe.
  */
 const claim = statement(sql`
   update generations set submission_started_at = ${number('now')}, version = version + 1
-  where id = (select id from generations where ${WAITING} order by id limit 1)
+  where id = (
+    select id from ${IN_LINE} where ${WAITING} order by ${PLACE}, refusals, id limit 1)
     and ${roomUnderMaximum}
     and not exists (
       select 1 from gate where (${isClosed})
@@ -73,8 +78,16 @@ const noteSubmitted = statement(sql`
       select 1 from events e where e.generation_id = generations.id
         and e.event = 'submitted' and e.at = ${number('now')})`)
 
+/**
+ * It keeps its place, but from the third on each refusal of its own puts it behind those who are in
+ * line by now: one that is always refused must not hold them up, nor later ones go before it for
+ * ever.
+ */
 const hold = statement(sql`
-  update generations set submission_started_at = null, version = version + 1
+  update generations set submission_started_at = null, version = version + 1,
+    refusals = refusals + ${flag('isOwn')},
+    place = iif(${flag('isOwn')} and refusals >= 2,
+      (select ${PLACE} from ${IN_LINE} where ${HELD} order by ${PLACE} desc limit 1), place)
   where id = ${text('id')} and ${UNANSWERED}`)
 
 const noteHeld = statement(sql`
@@ -82,24 +95,26 @@ const noteHeld = statement(sql`
   select ${text('id')}, ${number('now')}, 'held', ${json('detail')} where changes() > 0`)
 
 const closeGate = statement(sql`
-  insert into gate (id, closed_until, in_flight_limit, probed, refusals)
-  select 1, ${number('until')}, case when ${flag('full')} then ${out} end, 0, 1
+  insert into gate (id, closed_until, in_flight_limit, probed, refusals, doubted)
+  select 1, ${number('until')}, case when ${flag('full')} then ${out} end, 0, 1,
+    (select refusals >= 3 from generations where id = ${text('id')})
   where changes() > 0
   on conflict (id) do update set
     refusals = max(refusals + not (${isClosed}), 1),
     closed_until = iif(${isClosed},
       max(closed_until, excluded.closed_until), excluded.closed_until),
     probed = 0,
+    doubted = excluded.doubted,
     in_flight_limit = min(
       coalesce(in_flight_limit, excluded.in_flight_limit),
       coalesce(excluded.in_flight_limit, in_flight_limit))`)
 
 /**
  * The provider accepted a request: it answers again, and once none waits any more, nothing limits us
- * either.
+ * either. Where it was perhaps that one request that was refused, one more may probe.
  */
 export const openGate = statement(sql`
-  update gate set refusals = 0,
+  update gate set refusals = 0, probed = probed and not doubted,
     in_flight_limit = case
       when exists (select 1 from generations where ${WAITING}) then in_flight_limit end
   where refusals > 0 or in_flight_limit is not null`)
@@ -129,18 +144,18 @@ export function held({ db, atomically }: LedgerDriver) {
 
     /**
      * The provider accepted nothing: the request waits for its turn again. `full`: because too much
-     * is out already.
+     * is out already. `isOwn`: it was this one that was refused, and not that nobody was reached.
      */
     writeRefusal: async (
       id: string,
-      refusal: { now: number; retryMs: number; full: boolean; reason: string },
+      refusal: { now: number; retryMs: number; full: boolean; isOwn: boolean; reason: string },
     ) => {
-      const { now, retryMs, full, reason } = refusal
+      const { now, retryMs, full, isOwn, reason } = refusal
       const until = now + Math.min(retryMs, LONGEST_HOLD_MS)
       await atomically([
-        bind(hold, { id }),
+        bind(hold, { id, isOwn }),
         bind(noteHeld, { id, now, detail: { reason, until: new Date(until).toISOString() } }),
-        bind(closeGate, { until, full, ...outAt({ maxInFlight: null, now }) }),
+        bind(closeGate, { id, until, full, ...outAt({ maxInFlight: null, now }) }),
       ])
     },
 

@@ -7,6 +7,7 @@ import { generations, type ListGenerations } from './generations.ts'
 import { heartbeat } from './heartbeat.ts'
 import { held } from './held.ts'
 import { images } from './images.ts'
+import { promise } from './promise.ts'
 import { reconcile } from './reconcile.ts'
 import { record } from './record.ts'
 import { retry } from './retry.ts'
@@ -27,6 +28,7 @@ export const createLedger = (driver: LedgerDriver, list?: ListGenerations) => ({
   retry: throwingAsDriver(retry(driver)),
   reconcile: throwingAsDriver(reconcile(driver)),
   expire: throwingAsDriver(expire(driver)),
+  promise: throwingAsDriver(promise(driver)),
   record: throwingAsDriver(record(driver)),
   due: throwingAsDriver(due(driver)),
   generations: throwingAsDriver(generations(driver, list)),

@@ -1,5 +1,6 @@
 import { type Decision, isStandingOutput, type Known, type NewOffer } from '../model/known.ts'
 import { hostOf } from '../model/link.ts'
+import type { Road } from '../model/outcome.ts'
 import { deriveArchive, forgetSecrets } from './ends.ts'
 import { type Bound, bind, join, json, number, raw, sql, statement, text } from './statement.ts'
 
@@ -91,20 +92,51 @@ const loseParked = statement(sql`
       select value ->> 'source', value ->> 'position' from json_each(${json('lost')}))`)
 
 /** Nothing was offered before: all of it is still to be copied, and nothing needs deriving. */
-export const opensArchive = ({ images }: Known, { offers }: Decision) =>
-  images.length === 0 && offers.some(({ contradicts }) => !contradicts)
+export const opensArchive = ({ images }: Known, { offers, tries, forgetsTried }: Decision) =>
+  tries.length > 0 ||
+  ((images.length === 0 || forgetsTried) && offers.some(({ contradicts }) => !contradicts))
+
+/** Nobody has to ask for fresh links: whoever promised these is asked all the time. */
+const askForNone = statement(sql`
+  update images set fresh_links_asked = 1
+  where generation_id = ${text('generationId')} and changes() > 0`)
+
+/** The first images of a generation, of links that were only promised. */
+export const tryPlaces = (
+  generationId: string,
+  road: Road,
+  at: number,
+  tries: NewOffer[],
+): Bound[] => [
+  bind(addPlaces, { generationId, at, road, offers: tries }),
+  bind(addImages, { generationId, at, images: soonestOfEach(tries) }),
+  bind(askForNone, { generationId }),
+]
+
+const forgetImages = statement(sql`
+  delete from images where generation_id = ${text('generationId')} and changes() > 0`)
+const forgetOffers = statement(sql`
+  delete from offers where generation_id = ${text('generationId')} and changes() > 0`)
+const forgetEnd = statement(sql`
+  update generations set archived_at = null
+  where id = ${text('generationId')} and changes() > 0`)
+
+const forgetTried = (generationId: string): Bound[] =>
+  [forgetImages, forgetOffers, forgetEnd].map((one) => bind(one, { generationId }))
 
 /** What a decision means for the images of its generation. */
 export function imageConsequences(known: Known, decision: Decision) {
   const { id: generationId } = known.generation
-  const { at, road, offers, lost } = decision
-  const list: Bound[] = []
+  const { at, road, offers, tries, forgetsTried, lost } = decision
+  const list: Bound[] = forgetsTried ? forgetTried(generationId) : []
   const offered = offers.filter(({ contradicts }) => !contradicts)
   if (offers.length > 0) list.push(bind(addPlaces, { generationId, at, road, offers }))
+  if (tries.length > 0) list.push(...tryPlaces(generationId, road, at, tries))
   if (offered.length > 0)
     list.push(bind(addImages, { generationId, at, images: soonestOfEach(offered) }))
   if (lost.length > 0) list.push(bind(loseParked, { generationId, lost }))
-  if (offered.length + lost.length > 0 && !opensArchive(known, decision))
+  const changes = forgetsTried || offered.length + lost.length > 0
+  if (changes && !opensArchive(known, decision))
     list.push(bind(deriveArchive, { id: generationId, at }), bind(noteTaken, { generationId, at }))
   if (lost.length > 0) list.push(...forgetSecrets(generationId, known.offers))
   return list

@@ -1,4 +1,5 @@
 import { hostOf } from '../model/link.ts'
+import { seedColumns } from '../model/seed.ts'
 import type { GenerationRecord } from '../json/record.ts'
 import type { LedgerDriver } from './database.ts'
 import { bind, flag, json, number, orNull, sql, statement, text } from './statement.ts'
@@ -9,15 +10,18 @@ import { bind, flag, json, number, orNull, sql, statement, text } from './statem
 const restored = statement(sql`
   insert into generations (id, status, archive_status, endpoint, model_id, prompt, negative_prompt, parameters,
     client_track_id, provider_id, submitted_by, idempotency_key, request_sha256, requested_at, submission_started_at,
-    finished_at, archived_at, generation_time_s, eta_s, seed, meta, tip, webhook_status, failure_code, failure_message,
-    nsfw_verdict, nsfw_disputed, fetch_owed, fetch_due_at, record_sha256, record_due_at)
+    finished_at, archived_at, generation_time_s, eta_s, seed, seed_digits, meta, tip,
+    webhook_status, failure_code, failure_message, nsfw_verdict, nsfw_disputed,
+    fetch_owed, fetch_due_at, record_sha256, record_due_at)
   values (${text('id')}, ${text('status')}, ${text('archive_status')}, ${text('endpoint')}, ${orNull(text('model_id'))},
     ${orNull(text('prompt'))}, ${orNull(text('negative_prompt'))}, ${orNull(json('parameters'))}, ${orNull(text('client_track_id'))},
     ${orNull(text('provider_id'))}, ${orNull(text('submitted_by'))}, ${orNull(text('idempotency_key'))}, ${orNull(text('request_sha256'))},
     ${number('requested_at')}, ${orNull(number('submission_started_at'))}, ${orNull(number('finished_at'))}, ${orNull(number('archived_at'))},
-    ${orNull(number('generation_time_s'))}, ${orNull(number('eta_s'))}, ${orNull(number('seed'))}, ${orNull(json('meta'))}, ${orNull(text('tip'))},
-    ${orNull(text('webhook_status'))}, ${orNull(text('failureCode'))}, ${orNull(text('failureMessage'))}, ${text('nsfwVerdict')},
-    ${flag('nsfwDisputed')}, ${flag('fetchOwed')}, ${orNull(number('fetchDueAt'))},
+    ${orNull(number('generation_time_s'))}, ${orNull(number('eta_s'))}, ${orNull(number('seed'))},
+    ${orNull(text('seedDigits'))}, ${orNull(json('meta'))}, ${orNull(text('tip'))},
+    ${orNull(text('webhook_status'))}, ${orNull(text('failureCode'))}, ${orNull(text('failureMessage'))},
+    ${text('nsfwVerdict')}, ${flag('nsfwDisputed')},
+    ${flag('fetchOwed')}, ${orNull(number('fetchDueAt'))},
     ${text('recordSha256')}, ${orNull(number('recordDueAt'))})
   on conflict do nothing returning id`).yields<{ id: string }>()
 
@@ -92,6 +96,7 @@ function columnsOf(record: GenerationRecord, now: number) {
   const { model_id, prompt, negative_prompt, ...parameters } = record.parameters ?? {}
   return {
     ...record,
+    ...seedColumns(record.seed),
     parameters: record.parameters && parameters,
     meta: record.meta && record.meta,
     failureCode: record.failure?.code ?? null,

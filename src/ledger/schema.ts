@@ -13,7 +13,7 @@ import type { ArchiveStatus, GenerationFailureCode, GenerationStatus } from '../
 import type { ImageSource, ImageStatus } from '../model/image.ts'
 import type { InpaintRequest } from '../model/request.ts'
 import type { NsfwVerdict } from '../model/verdict.ts'
-import type { Road } from '../model/outcome.ts'
+import type { Promised, Road } from '../model/outcome.ts'
 import type { ImageFailureCode } from '../model/image.ts'
 
 /** Every time is in milliseconds since the epoch. */
@@ -51,14 +51,22 @@ export const generations = sqliteTable(
     requestedAt: integer('requested_at').notNull(),
     /** Committed before the request leaves; null again while the request is held. */
     submissionStartedAt: integer('submission_started_at'),
+    /** How often the provider refused it for now. */
+    refusals: integer().notNull().default(0),
+    /** The id behind which it stands in line, where that is no longer its own. */
+    place: text(),
     finishedAt: integer('finished_at'),
     archivedAt: integer('archived_at'),
     generationTimeS: real('generation_time_s'),
     etaS: real('eta_s'),
+    /** Null also where a number would lose digits of it. */
     seed: integer(),
+    /** Then these are they. */
+    seedDigits: text('seed_digits'),
     meta: text({ mode: 'json' }).$type<Record<string, unknown>>(),
     tip: text(),
     webhookStatus: text('webhook_status'),
+    promised: text({ mode: 'json' }).$type<Promised>(),
     failureCode: text('failure_code').$type<GenerationFailureCode>(),
     failureMessage: text('failure_message'),
     nsfwVerdict: text('nsfw_verdict').$type<NsfwVerdict>().notNull().default('unknown'),
@@ -91,7 +99,8 @@ export const generations = sqliteTable(
       .on(t.clientTrackId, t.id)
       .where(sql`client_track_id is not null`),
     index('generations_held')
-      .on(t.id)
+      // In other words than coalesce: drizzle-kit takes its comma for the end of a column.
+      .on(sql`case when place is null then id else place end`, t.refusals, t.id)
       .where(sql`status = 'requested' and submission_started_at is null`),
     index('generations_unanswered')
       .on(t.id)
@@ -270,6 +279,8 @@ export const gate = sqliteTable('gate', {
   probed: integer({ mode: 'boolean' }).notNull().default(false),
   /** Refusals in a row. */
   refusals: integer().notNull().default(0),
+  /** The last that was refused may be refused always: whether there is room is not known. */
+  doubted: integer({ mode: 'boolean' }).notNull().default(false),
 })
 
 /** One row, written to learn whether the ledger can be written. */

@@ -5,6 +5,8 @@ import { withReport } from './verdict.ts'
 import { settledOf, type CallbackDecision } from './known.ts'
 import type { Decision, Known, KnownImage, KnownOffer, NewOffer, Settled } from './known.ts'
 import { linkExpiresAt } from './link.ts'
+import { promisedPlaces, withoutTried } from './promise.ts'
+import { seedColumns } from './seed.ts'
 import { redactUrl } from './shown-url.ts'
 import { isNew, leftOut, placed } from './offers.ts'
 
@@ -53,8 +55,10 @@ export function decide(known: Known, said: Said, road: Road, at: number, rules: 
       failed(known, draft, said, rules)
       break
     case 'succeeded':
-      if (showsNothing(known, said)) processing(known, draft, said, rules)
-      else succeeded(known, draft, said, rules)
+      if (showsNothing(known, said)) {
+        processing(known, draft, said, rules)
+        tryPromised(known, draft, said, rules)
+      } else succeeded(known, draft, said, rules)
   }
   report(draft, said)
   return draft
@@ -73,6 +77,8 @@ function untouched({ generation }: Known, road: Road, at: number): Draft {
     at,
     next: settledOf(generation),
     offers: [],
+    tries: [],
+    forgetsTried: false,
     report: null,
     unnamed: null,
     lost: [],
@@ -162,9 +168,19 @@ function processing(known: Known, draft: Draft, said: Outcome, rules: Rules) {
       fetchDelayMs(0, rules.reconcileGraceSeconds)
   }
   if (begins) next.status = 'processing'
-  if (!isTerminal(next.status)) learn(next, said)
-  else next.providerId ??= said.providerId
+  if (!isTerminal(next.status)) {
+    learn(next, said)
+    if (said.promised.length > 0) next.promised = { by: road, links: said.promised }
+  } else next.providerId ??= said.providerId
   if (next.providerId === null) next.fetchDueAt = null
+}
+
+/** What a success has no other links than is tried at once; what was only promised, at the end. */
+function tryPromised(known: Known, draft: Draft, said: Outcome, rules: Rules) {
+  const { next, at } = draft
+  if (isTerminal(next.status) || known.images.length > 0 || said.promised.length === 0) return
+  draft.tries = promisedPlaces(said.promised, known.generation.id, at, rules)
+  next.promised = null
 }
 
 function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }, rules: Rules) {
@@ -185,7 +201,8 @@ function failed(known: Known, draft: Draft, said: Outcome & { status: 'failed' }
     })
     draft.callbackDecision = 'accepted'
     draft.events.push({ event: 'failed', detail: { code, message: said.message } })
-    fetchAnswered(known, draft)
+    forgetTried(known, draft)
+    fetchAnswered(withoutTried(known), draft)
   }
 }
 
@@ -214,13 +231,21 @@ function oweFetch(draft: Draft, dueAt: number | null) {
   Object.assign(draft.next, { fetchOwed: true, fetches: 0, fetchDueAt: dueAt })
 }
 
+/** How it really ended is known now, and so is where its images are. */
+function forgetTried({ images }: Known, draft: Draft) {
+  draft.next.promised = null
+  draft.forgetsTried = images.length > 0
+}
+
 function succeeded(
-  known: Known,
+  before: Known,
   draft: Draft,
   said: Outcome & { status: 'succeeded' },
   rules: Rules,
 ) {
   const first = draft.next.status !== 'succeeded'
+  const known = first ? withoutTried(before) : before
+  if (first) forgetTried(before, draft)
   const late = endedByDeadline(draft.next)
   const links = placed(known, said.images, draft.road)
   const fresh = links.filter((link) => isNew(known, link))
@@ -280,7 +305,7 @@ function learn(next: Settled, said: Outcome) {
   next.providerId ??= said.providerId
   next.etaS = said.etaSeconds ?? next.etaS
   next.generationTimeS = said.generationTimeSeconds ?? next.generationTimeS
-  next.seed = said.seed ?? next.seed
+  if (said.seed !== null) Object.assign(next, seedColumns(said.seed))
   next.meta = said.meta ? { ...next.meta, ...said.meta } : next.meta
   next.tip = said.tip ?? next.tip
   next.webhookStatus = said.webhookStatus ?? next.webhookStatus

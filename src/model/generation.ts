@@ -1,3 +1,4 @@
+import type { Promised } from './outcome.ts'
 import type { NsfwVerdict } from './verdict.ts'
 
 export const GENERATION_STATUSES = [
@@ -40,9 +41,12 @@ export interface Generation {
   generationTimeS: number | null
   etaS: number | null
   seed: number | null
+  /** Of a seed that a number would round; that is null then. */
+  seedDigits: string | null
   meta: Record<string, unknown> | null
   tip: string | null
   webhookStatus: string | null
+  promised: Promised | null
   failureCode: GenerationFailureCode | null
   failureMessage: string | null
   nsfwVerdict: NsfwVerdict

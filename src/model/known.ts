@@ -11,9 +11,11 @@ export const SETTLED = [
   'generationTimeS',
   'etaS',
   'seed',
+  'seedDigits',
   'meta',
   'tip',
   'webhookStatus',
+  'promised',
   'failureCode',
   'failureMessage',
   'nsfwVerdict',
@@ -106,6 +108,10 @@ export interface Decision {
   at: number
   next: Settled
   offers: NewOffer[]
+  /** Links that were only promised, to be tried. */
+  tries: NewOffer[]
+  /** Whether what came of such links is forgotten. */
+  forgetsTried: boolean
   report: NsfwReport | null
   /** The outputs that an answered fetch left out; null where there was none. */
   unnamed: KnownOffer[] | null

@@ -1,15 +1,22 @@
 import type { OfferedImage } from './image.ts'
+import type { Seed } from './seed.ts'
 import type { NsfwVerdict } from './verdict.ts'
 
 /** The three roads by which the provider tells an outcome. */
 export type Road = 'reply' | 'callback' | 'fetch'
+
+/** Links that show nothing yet, of the last message that named any, and the road it came by. */
+export interface Promised {
+  by: Road
+  links: OfferedImage[]
+}
 
 /** What a message told besides its status. */
 export interface Facts {
   providerId: string | null
   etaSeconds: number | null
   generationTimeSeconds: number | null
-  seed: number | null
+  seed: Seed | null
   meta: Record<string, unknown> | null
   tip: string | null
   webhookStatus: string | null
@@ -17,14 +24,17 @@ export interface Facts {
   nsfw: { value: unknown; verdict: NsfwVerdict } | undefined
   /** Whether the message has a `proxy_links` field, be it empty. */
   mentionsProxies: boolean
+  /** Links that may show something later. */
+  promised: OfferedImage[]
+  /** How many links more it names than one message may. */
+  cutOff: number
 }
 
 /** What the provider says of a generation, by any of the three roads. */
 export type Outcome = Facts &
   (
     | { status: 'processing' }
-    /** `cutOff`: how many links more it named than one message may. */
-    | { status: 'succeeded'; images: OfferedImage[]; cutOff: number }
+    | { status: 'succeeded'; images: OfferedImage[] }
     | { status: 'failed'; message: string }
   )
 
@@ -33,11 +43,22 @@ export type Reply =
   | Outcome
   /**
    * Nothing was accepted; try again later. Null: the provider did not say when. `full`: it refused
-   * because enough is out already; else it was not reached at all.
+   * because enough is out already; else its API was not reached, and `unsent`: nor was anybody.
    */
-  | { status: 'held'; retryAfterSeconds: number | null; full: boolean; reason: string }
+  | ({
+      status: 'held'
+      retryAfterSeconds: number | null
+      full: boolean
+      unsent?: boolean
+      reason: string
+    } & Answer)
   /** Sent, and no readable answer: the job may be running or not. */
-  | { status: 'unreadable'; reason: string }
+  | ({ status: 'unreadable'; reason: string } & Answer)
+
+interface Answer {
+  /** HTTP status and path of what was answered instead, as anybody may read it. */
+  answer?: string
+}
 
 /** Whether the provider itself spoke. */
 export const answered = (reply: Reply) =>

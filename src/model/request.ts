@@ -1,3 +1,5 @@
+import type { Seed } from './seed.ts'
+
 /**
  * An inpaint request as ModelsLab's schema describes it, normalised: numbers are numbers, absences
  * are nulls.
@@ -19,5 +21,5 @@ export interface InpaintRequest {
   algorithm_type: string
   clip_skip: number
   safety_checker: 'yes' | 'no'
-  seed: number | null
+  seed: Seed | null
 }

@@ -1,6 +1,8 @@
+import { numberOf } from '../model/exact-json.ts'
 import type { Reply } from '../model/outcome.ts'
 import type { Provider } from '../deps.ts'
 import { readCallback, readFetch, readReply } from './read.ts'
+import { waitIn } from './words.ts'
 
 interface ModelsLabOptions {
   baseUrl: string
@@ -25,8 +27,9 @@ export function modelsLab(options: ModelsLabOptions): Provider {
     timeoutMs: number,
     read: typeof readReply,
   ): Promise<Reply> => {
+    const url = new URL(options.baseUrl + path)
     try {
-      const response = await options.fetch(options.baseUrl + path, {
+      const response = await options.fetch(url, {
         method: 'POST',
         // On a kept connection that the provider closes just now, nobody could tell whether it took
         // the request.
@@ -39,18 +42,26 @@ export function modelsLab(options: ModelsLabOptions): Provider {
         redirect: 'manual',
         signal: AbortSignal.timeout(timeoutMs),
       })
-      return read(response.status, await boundedText(response), response.headers.get('retry-after'))
+      const text = await boundedText(response)
+      const reply = read(response.status, text, waitIn(response.headers))
+      return 'reason' in reply
+        ? { ...reply, answer: `HTTP ${response.status} at ${url.pathname}` }
+        : reply
     } catch (error) {
       const reason = reasonOf(error)
       return options.wasNotSent(error)
-        ? { status: 'held', retryAfterSeconds: null, full: false, reason }
+        ? { status: 'held', retryAfterSeconds: null, full: false, unsent: true, reason }
         : { status: 'unreadable', reason }
     }
   }
   return {
     submit: (request, to, timeoutMs) => {
-      const { prompt, ...rest } = request
-      const asked = prompt === null ? rest : { prompt, ...rest }
+      const { prompt, seed, ...rest } = request
+      const asked = {
+        ...(prompt === null ? {} : { prompt }),
+        ...rest,
+        seed: typeof seed === 'string' ? numberOf(seed) : seed,
+      }
       return post(
         '/api/v6/images/inpaint',
         { ...asked, webhook: to.webhook, track_id: to.trackId },

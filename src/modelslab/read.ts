@@ -1,35 +1,8 @@
-import type { Facts, Outcome, Reply, CallbackReading } from '../model/outcome.ts'
-import type { ImageSource, OfferedImage } from '../model/image.ts'
-import type { NsfwVerdict } from '../model/verdict.ts'
-
-type Json = Record<string, unknown>
-
-/** Images of one message beyond this position are not kept: the provider makes at most 4. */
-const MOST_IMAGES = 64
-
-/** JSON.parse takes any depth; whatever walks the value afterwards would run out of stack. */
-const MOST_LEVELS = 100
-
-const isShallow = (value: unknown, levels: number): boolean =>
-  typeof value !== 'object' ||
-  value === null ||
-  (levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1)))
-
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/**
- * The object that a body holds, or null where it is not a JSON object, or one that only an attack
- * would nest so.
- */
-export function parseObject(text: string): Json | null {
-  try {
-    const value: unknown = JSON.parse(text.replace(/^\uFEFF/u, ''))
-    return isObject(value) && isShallow(value, MOST_LEVELS) ? value : null
-  } catch {
-    return null
-  }
-}
+import type { CallbackReading, Facts, Outcome, Reply } from '../model/outcome.ts'
+import { isObject, type Json, objectIn, parseBody, statusOf } from './body.ts'
+import { kept, offered } from './links.ts'
+import { readNsfw } from './nsfw.ts'
+import { idOf, numberOf, seedOf, textOf, waitOf } from './words.ts'
 
 /**
  * Reads a message that is not a refusal to talk: reply, callback or fetch, which differ only in
@@ -37,22 +10,25 @@ export function parseObject(text: string): Json | null {
  */
 export function readOutcome(body: Json): Outcome | null {
   const facts = readFacts(body)
-  switch (textOf(body['status'])?.toLowerCase()) {
-    case 'success':
-      return {
-        ...facts,
-        status: 'succeeded',
-        ...kept([...offered('output', body['output']), ...offered('proxy', body['proxy_links'])]),
-      }
+  switch (statusOf(body)) {
+    case 'succeeded': {
+      const { images, cutOff } = kept([...outputs(body), ...mirrors(body)])
+      return { ...facts, status: 'succeeded', images, cutOff: cutOff + facts.cutOff }
+    }
     case 'processing':
-    case 'queued':
       return { ...facts, status: 'processing' }
-    case 'error':
     case 'failed':
       return { ...facts, status: 'failed', message: messageOf(body) }
-    default:
+    case null:
       return null
   }
+}
+
+const mirrors = (body: Json) => offered('proxy', body['proxy_links'])
+
+function outputs(body: Json) {
+  const named = offered('output', body['output'])
+  return named.length > 0 ? named : offered('output', body['images'])
 }
 
 /** The track_id that a message carries, whatever its type; null where it has none. */
@@ -60,24 +36,21 @@ export const trackIdOf = (body: Json) => textOf(body['track_id'])
 
 /** A callback is read like any other message; whose it is must be checked. */
 export function readCallback(text: string): CallbackReading {
-  const body = parseObject(text)
+  const body = parseBody(text)
   return { outcome: body && readOutcome(body), trackId: body && trackIdOf(body) }
 }
 
 /**
  * Reads `body.status` first and the HTTP status second: an accepted job has been seen with HTTP
- * 400.
+ * 400. `waitSeconds` is what the headers ask for.
  */
-export function readReply(
-  httpStatus: number,
-  text: string,
-  retryAfterHeader: string | null,
-): Reply {
-  const body = parseObject(text)
+export function readReply(httpStatus: number, text: string, waitSeconds: number | null): Reply {
+  const body = parseBody(text)
   const outcome = body && readOutcome(body)
   if (outcome && outcome.status !== 'failed') return outcome
-  const retryAfterSeconds = waitOf(body?.['retry_after']) ?? waitOf(retryAfterHeader)
-  if (httpStatus === 429 || (body && numberOf(body['retry_after']) !== null))
+  const asked = body && textOf(body['retry_after'])
+  const retryAfterSeconds = waitOf(asked) ?? waitSeconds
+  if (httpStatus === 429 || asked !== null)
     return {
       status: 'held',
       retryAfterSeconds,
@@ -87,30 +60,42 @@ export function readReply(
   if (outcome) return outcome
   if (body && isRefusal(httpStatus, body))
     return { ...readFacts(body), status: 'failed', message: messageOf(body) }
-  return {
-    status: 'unreadable',
-    reason: `HTTP ${httpStatus} with ${body ? 'no status that is known' : 'a body that is not JSON'}`,
-  }
+  const instead = body ? 'no status that is known' : 'a body that is not JSON'
+  const reason = `HTTP ${httpStatus} with ${instead}`
+  return httpStatus >= 300 && httpStatus < 500 && !maybeReply(httpStatus, text, body)
+    ? { status: 'held', retryAfterSeconds, full: false, reason }
+    : { status: 'unreadable', reason }
 }
+
+/** Of the path, the connection or the gateway, whoever says so: no word about the request. */
+const NOT_OF_THE_REQUEST = [404, 405, 407, 408, 421, 425, 426]
 
 /** An error in the words of a gateway before the API: no `status`, but a 4xx and a message. */
 const isRefusal = (httpStatus: number, body: Json) =>
   httpStatus >= 400 &&
   httpStatus < 500 &&
-  httpStatus !== 408 &&
-  body['status'] === undefined &&
+  !NOT_OF_THE_REQUEST.includes(httpStatus) &&
+  !hasStatus(body) &&
   messageOf(body) !== NO_MESSAGE
+
+/** Gateways repeat the number of HTTP's there. */
+const hasStatus = (body: Json) => /\D/u.test(textOf(body['status']) ?? '')
+
+/**
+ * What was refused is sent again, and must not have been taken: so an id, a text that may be JSON
+ * cut short, and, as what was taken has come with HTTP 400, any status with that, is a reply.
+ */
+function maybeReply(httpStatus: number, text: string, body: Json | null) {
+  if (!body) return /^\s*\{/u.test(text)
+  return idOf(body['id']) !== null || (httpStatus === 400 && hasStatus(body))
+}
 
 /**
  * Reads a fetch. Errors about our account or the provider's health say nothing of the generation,
  * and are `unreadable`.
  */
-export function readFetch(
-  httpStatus: number,
-  text: string,
-  retryAfterHeader: string | null,
-): Reply {
-  const reply = readReply(httpStatus, text, retryAfterHeader)
+export function readFetch(httpStatus: number, text: string, waitSeconds: number | null): Reply {
+  const reply = readReply(httpStatus, text, waitSeconds)
   if (reply.status !== 'failed') return reply
   const ofTheAccount =
     [401, 402, 403].includes(httpStatus) ||
@@ -120,59 +105,21 @@ export function readFetch(
 }
 
 function readFacts(body: Json): Facts {
-  const meta = isObject(body['meta']) ? body['meta'] : null
+  const meta = objectIn(body['meta'])
+  const promised = kept(offered('output', body['future_links']))
   return {
     providerId: idOf(body['id']),
     etaSeconds: numberOf(body['eta']),
     generationTimeSeconds: numberOf(body['generationTime']) ?? numberOf(body['generation_time']),
-    seed: wholeNumberOf(meta?.['seed']) ?? wholeNumberOf(body['seed']),
+    seed: seedOf(meta?.['seed']) ?? seedOf(body['seed']),
     meta,
     tip: textOf(body['tip']) ?? textOf(body['tips']),
     webhookStatus: textOf(body['webhook_status']),
     nsfw: 'nsfw_content_detected' in body ? readNsfw(body['nsfw_content_detected']) : undefined,
     mentionsProxies: body['proxy_links'] !== undefined && body['proxy_links'] !== null,
+    promised: promised.images,
+    cutOff: promised.cutOff,
   }
-}
-
-/** Never of an object: it may bring a toString that is no function. */
-const wordOf = (value: unknown) =>
-  typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
-    ? String(value).toLowerCase()
-    : ''
-
-function readNsfw(value: unknown): { value: unknown; verdict: NsfwVerdict } {
-  const items: unknown[] = [value].flat(MOST_LEVELS)
-  const said = items.map(wordOf)
-  const flagged = said.some((one) => one === 'true' || one === '1')
-  const clear = said.length > 0 && said.every((one) => one === 'false' || one === '0')
-  return { value, verdict: flagged ? 'flagged' : clear ? 'clear' : 'unknown' }
-}
-
-/**
- * Seen as an array of strings or of `{url}`, one plain string, an object `{"0": url}`, `""`, null
- * and absent.
- */
-function offered(source: ImageSource, value: unknown): OfferedImage[] {
-  return itemsOf(value).flatMap(([position, item]) => {
-    const url = textOf(isObject(item) ? item['url'] : item)
-    return url ? [{ source, position, url }] : []
-  })
-}
-
-function itemsOf(value: unknown): [number, unknown][] {
-  if (Array.isArray(value)) return [...value.entries()]
-  if (isObject(value) && !('url' in value)) return byIndex(value)
-  return [[0, value]]
-}
-
-const byIndex = (value: Json) =>
-  Object.entries(value)
-    .filter(([key]) => /^(?:0|[1-9]\d{0,8})$/u.test(key))
-    .map(([key, item]): [number, unknown] => [Number(key), item])
-
-function kept(images: OfferedImage[]) {
-  const within = images.filter(({ position }) => position < MOST_IMAGES)
-  return { images: within, cutOff: images.length - within.length }
 }
 
 const NO_MESSAGE = 'The provider gave no reason.'
@@ -193,33 +140,4 @@ function flatten(value: unknown): string {
   return Object.entries(value)
     .map(([field, text]) => `${field}: ${flatten(text)}`)
     .join(' ')
-}
-
-/** It becomes a segment of a path. */
-function idOf(value: unknown): string | null {
-  const id = textOf(value)
-  return id !== null && /^[\w:-]{1,128}$/u.test(id) ? id : null
-}
-
-function textOf(value: unknown): string | null {
-  if (typeof value === 'number' && Number.isFinite(value)) return String(value)
-  return typeof value === 'string' && value.trim() !== '' ? value.trim() : null
-}
-
-/** Past a day nobody means it, and dates end somewhere. */
-const LONGEST_WAIT_SECONDS = 24 * 3600
-
-function waitOf(value: unknown): number | null {
-  const seconds = numberOf(value)
-  return seconds === null ? null : Math.min(seconds, LONGEST_WAIT_SECONDS)
-}
-
-function numberOf(value: unknown): number | null {
-  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
-  return typeof number === 'number' && Number.isFinite(number) && number >= 0 ? number : null
-}
-
-function wholeNumberOf(value: unknown): number | null {
-  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
-  return typeof number === 'number' && Number.isSafeInteger(number) ? number : null
 }

@@ -30,8 +30,12 @@ function watch([away, back]: [string, string], log: Log, now: () => number) {
   let downSince: number | null = null
   let saidAt = 0
   let wasSaid = false
-  const read = () => (downSince === null ? 'ok' : `down since ${new Date(downSince).toISOString()}`)
-  const saw = (ok: boolean, reason?: unknown) => {
+  let answered: string | undefined
+  const since = (at: number) => `down since ${new Date(at).toISOString()}`
+  const read = () =>
+    downSince === null ? 'ok' : since(downSince) + (answered === undefined ? '' : `: ${answered}`)
+  const saw = (ok: boolean, reason?: unknown, answer?: string) => {
+    answered = answer
     if (ok) {
       const isBack = downSince !== null
       if (wasSaid) log('info', back, { was: read() })

@@ -1,10 +1,13 @@
 import type { Deps } from '../deps.ts'
 import { firstIdAt } from '../model/uuid.ts'
+import { tryPromised } from './promise.ts'
 
 /** Ends what is still open when its time is up. Returns how many were ended. */
 export async function expireOverdue(deps: Deps) {
   const before = firstIdAt(deps.now() - deps.config.resultDeadlineMs)
   let ended = 0
+  if (!(await deps.ledger.expire.readIsOverdue(before))) return ended
+  await tryPromised(deps, before)
   for (;;) {
     const ids = await deps.ledger.expire.writeExpired(before, deps.now())
     if (ids.length === 0) return ended

@@ -1,7 +1,7 @@
 import type { Deps } from '../deps.ts'
 import { longestFetchWaitMs } from '../model/backoff.ts'
-import { answered } from '../model/outcome.ts'
 import { settle } from './settle.ts'
+import { heard } from './submit.ts'
 
 /**
  * Asks the provider for up to `limit` results that are late or owed. Returns how many were asked
@@ -21,7 +21,7 @@ export async function reconcileDue(deps: Deps, limit: number) {
 
 async function reconcile(deps: Deps, id: string, providerId: string) {
   const reply = await deps.provider.fetch(providerId, deps.config.submitTimeoutMs)
-  deps.health.provider(answered(reply))
+  heard(deps, reply)
   const said =
     reply.status === 'held'
       ? {

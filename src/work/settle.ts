@@ -39,7 +39,7 @@ export async function settle(
         ...(callback && { decision: callback.decision }),
         status: draft.next.status,
       })
-      if (clean.status === 'succeeded' && clean.cutOff > 0)
+      if ('cutOff' in clean && clean.cutOff > 0)
         deps.log('warn', 'more links than are kept', {
           generation: id,
           by: road,

@@ -17,7 +17,7 @@ export interface Submission {
 }
 
 /** The longest wait after a refusal that did not say how long. */
-const LONGEST_HOLD_MS = 60_000
+const LONGEST_BACKOFF_MS = 60_000
 
 /**
  * Writes the request, then submits it, then waits for the reply. `replayed`: the Idempotency-Key
@@ -77,8 +77,14 @@ export async function send(deps: Deps, id: string, request: InpaintRequest) {
     { trackId: id, webhook: deps.callbackUrl(id) },
     deps.config.submitTimeoutMs,
   )
-  deps.health.provider(answered(reply))
+  heard(deps, reply)
   await keepReply(deps, id, reply)
+}
+
+/** Says of the provider's health what a reply says. */
+export function heard({ health }: Pick<Deps, 'health'>, reply: Reply) {
+  const { reason, answer }: { reason?: string; answer?: string } = 'reason' in reply ? reply : {}
+  health.provider(answered(reply), reason, answer)
 }
 
 /**
@@ -103,12 +109,18 @@ async function settleReply(deps: Deps, id: string, reply: Reply) {
   const asked = reply.retryAfterSeconds === null ? null : reply.retryAfterSeconds * 1000
   const retryMs = asked ?? (await backoffMs(deps))
   const reason = redact(reply.reason, deps.secretsOf(id))
-  await deps.ledger.held.writeRefusal(id, { now: deps.now(), retryMs, full: reply.full, reason })
+  await deps.ledger.held.writeRefusal(id, {
+    now: deps.now(),
+    retryMs,
+    full: reply.full,
+    isOwn: reply.unsent !== true,
+    reason,
+  })
 }
 
 async function backoffMs({ ledger, config }: Deps) {
   return Math.min(
     retryDelayMs((await ledger.held.readRefusals()) + 1, config.retryBaseSeconds),
-    LONGEST_HOLD_MS,
+    LONGEST_BACKOFF_MS,
   )
 }

@@ -508,3 +508,19 @@ it('keeps a service from starting where it makes a ledger, and makes none where 
   abandon()
   expect(() => buildSqlite(here.config.databasePath)).toThrow(LedgerInUse)
 })
+
+it('makes a seed beyond 2^53 again with every digit', async () => {
+  const here = world()
+  const { id } = await submitted(here, { seed: '18446744073709551615' })
+  const text = JSON.stringify(failure(id, { seed: 0 }))
+  await here.callback(id, text.replace('"seed":0', '"seed":1187654321098765432'))
+  await recordDue(here.deps, 10)
+
+  const again = await rebuilt(here)
+
+  expect(again.told.found).toEqual([])
+  expect(await json(again, `/v1/generations/${id}`)).toMatchObject({
+    seed: '1187654321098765432',
+    parameters: { seed: '18446744073709551615' },
+  })
+})

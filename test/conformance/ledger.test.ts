@@ -213,6 +213,8 @@ describe('messages that arrive at once', () => {
       at: here.clock.now,
       next: { ...generation, tip },
       offers: [],
+      tries: [],
+      forgetsTried: false,
       report: null,
       unnamed: null,
       lost: [],
@@ -255,6 +257,19 @@ describe('what is written', () => {
       seed: 4139316548,
       tip: null,
     })
+  })
+
+  it('has every digit of a seed, whatever a number would make of it', async () => {
+    const { id } = await submitted(here)
+    const seeds = ['9007199254740993', '18446744073709551615', '7', '-9223372036854775809']
+    const shownSeeds: unknown[] = []
+    for (const seed of seeds) {
+      const text = JSON.stringify(success(id, { meta: { seed: 0 } }))
+      await here.callback(id, text.replace('"seed":0', `"seed":${seed}`))
+      shownSeeds.push((await shown(here, id)).seed)
+    }
+
+    expect(shownSeeds).toEqual(['9007199254740993', '18446744073709551615', 7, seeds[3]])
   })
 
   it('is whole where it is as large as a callback may be', async () => {

@@ -1,13 +1,5 @@
 import { execFile } from 'node:child_process'
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -16,6 +8,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { expect, it, onTestFinished } from 'vitest'
 import { openSqlite } from '../../src/ledger/driver/sqlite.node.ts'
+import { olderMigrations } from '../support/older-migrations.ts'
 import { sha256 } from '../support/world.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -29,6 +22,8 @@ const LANDED = {
   '0000_ledger': 'e0e3396dafa914052e0a2b0d330f09d8f6645bab927ab1137c8d73bc790eed2b',
   '0001_audit_index': 'a29edbceafdc119a876862352114f09417643e721c855299355ae3dc555d7da8',
   '0002_record_sha256': 'e8ece4a2e14f567fafbcc9908b93b370efb83988746036c4a0303ce20b7e7399',
+  '0003_refusals_promises_seeds':
+    'b6a1af1b78920678517029b98dc6d1bda0590d957e6c735ba744d87617b5d435',
 }
 
 it('edits no migration that has landed', () => {
@@ -123,8 +118,14 @@ function schema(path: string) {
   return rows
 }
 
-/** The migrations that the release before hashes of records had. */
-const BEFORE_RECORD_HASHES = ['0000_ledger', '0001_audit_index']
+/** What a generation of then has in the columns that it lacked. */
+const SINCE = {
+  record_sha256: null,
+  refusals: 0,
+  place: null,
+  seed_digits: null,
+  promised: null,
+}
 
 const homes: Record<string, (directory: string, migrations: string) => Promise<string>> = {
   Node: async (directory, migrations) => {
@@ -137,7 +138,7 @@ const homes: Record<string, (directory: string, migrations: string) => Promise<s
 }
 
 it.each(Object.entries(homes))(
-  'opens a ledger of before hashes of records were kept on %s, and nothing in it changes',
+  'opens a ledger of the release before on %s, and nothing in it changes',
   async (_home, migrated) => {
     const directory = mkdtempSync(join(tmpdir(), 'afterimage-'))
     onTestFinished(() => rmSync(directory, { recursive: true }))
@@ -148,24 +149,10 @@ it.each(Object.entries(homes))(
     expect(await migrated(directory, join(ROOT, 'migrations'))).toBe(path)
 
     expect(older).toHaveLength(2)
-    expect(rowsOf(path)).toEqual(older.map((row) => ({ ...row, record_sha256: null })))
+    expect(rowsOf(path)).toEqual(older.map((row) => ({ ...row, ...SINCE })))
   },
   60_000,
 )
-
-function olderMigrations(directory: string) {
-  const folder = join(directory, 'migrations')
-  const journal = 'meta/_journal.json'
-  const { entries, ...rest } = JSON.parse(
-    readFileSync(join(ROOT, 'migrations', journal), 'utf8'),
-  ) as { entries: { tag: string }[] }
-  const kept = entries.filter(({ tag }) => BEFORE_RECORD_HASHES.includes(tag))
-  for (const { tag } of kept)
-    cpSync(join(ROOT, `migrations/${tag}.sql`), join(folder, `${tag}.sql`))
-  mkdirSync(join(folder, 'meta'))
-  writeFileSync(join(folder, journal), JSON.stringify({ ...rest, entries: kept }))
-  return folder
-}
 
 /** With one generation whose record was written, and one whose record is owed. */
 function fill(path: string) {

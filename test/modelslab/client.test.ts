@@ -41,16 +41,18 @@ interface Asked {
 /** A provider on loopback that answers every request the same, and what it was asked. */
 async function answering(answer: RequestListener) {
   const asked: Asked[] = []
+  const texts: string[] = []
   const { origin, connections } = await serve((incoming, response) => {
     let text = ''
     incoming.on('data', (chunk: Buffer) => (text += chunk.toString()))
     incoming.on('end', () => {
       const { method, url, headers } = incoming
+      texts.push(text)
       asked.push({ method, url, headers, body: JSON.parse(text) as unknown })
       answer(incoming, response)
     })
   })
-  return { origin, asked, connections }
+  return { origin, asked, texts, connections }
 }
 
 const says =
@@ -74,6 +76,49 @@ describe('submit', () => {
       key: 'our-api-key',
       webhook: TO.webhook,
       track_id: TO.trackId,
+    })
+  })
+
+  it('sends a seed beyond 2^53 as a number of the same digits', async () => {
+    const { origin, texts } = await answering(says({ status: 'processing' }))
+
+    await provider(origin).submit({ ...request, seed: '18446744073709551615' }, TO, PATIENCE_MS)
+
+    expect(texts[0]).toContain('"seed":18446744073709551615')
+  })
+
+  it('keeps the digits of an id beyond 2^53, and asks for it by them', async () => {
+    const { origin, asked } = await answering(
+      says('{"status":"processing","id":1187654321098765432}'),
+    )
+
+    const reply = await provider(origin).submit(request, TO, PATIENCE_MS)
+    await provider(origin).fetch('1187654321098765432', PATIENCE_MS)
+
+    expect(reply).toMatchObject({ providerId: '1187654321098765432' })
+    expect(asked[1]?.url).toBe('/api/v6/images/fetch/1187654321098765432')
+  })
+
+  it('says at which path a page was instead of the API, and what else it was', async () => {
+    const { origin } = await answering(says('<h1>Not Found</h1>', 404, { 'retry-after': '3' }))
+
+    expect(await provider(`${origin}/api/v6`).submit(request, TO, PATIENCE_MS)).toEqual({
+      status: 'held',
+      retryAfterSeconds: 3,
+      full: false,
+      reason: 'HTTP 404 with a body that is not JSON',
+      answer: 'HTTP 404 at /api/v6/api/v6/images/inpaint',
+    })
+  })
+
+  it.each([
+    ['a page that breaks off', 'HTTP/1.1 404 Not Found\r\ncontent-length: 100\r\n\r\n<h1>Not'],
+    ['a reply that breaks off', 'HTTP/1.1 400 Bad\r\ncontent-length: 100\r\n\r\n{"status":"proc'],
+  ])('does not hold what may have been taken: %s with a 4xx', async (_what, answer) => {
+    const { origin } = await serveRaw(answer)
+
+    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
+      status: 'unreadable',
     })
   })
 
@@ -115,6 +160,23 @@ describe('submit', () => {
     })
   })
 
+  const NOON = 'Sat, 31 Jan 2026 12:00:00 GMT'
+  it.each([
+    ['a time by its own clock', { date: NOON, 'retry-after': 'Sat, 31 Jan 2026 12:00:12 GMT' }, 12],
+    ['a time that has passed', { date: NOON, 'retry-after': 'Sat, 31 Jan 2026 11:00:00 GMT' }, 0],
+    ['a time in a year', { date: NOON, 'retry-after': 'Sun, 31 Jan 2027 12:00:00 GMT' }, 900],
+    ['a year', { 'retry-after': '31536000' }, 900],
+    ['a negative number', { 'retry-after': '-1' }, null],
+    ['words', { date: NOON, 'retry-after': 'later' }, null],
+  ])('reads how long to wait in the header as %s', async (_what, headers, seconds) => {
+    const { origin } = await answering(says('<h1>Too Many Requests</h1>', 429, headers))
+
+    expect(await provider(origin).submit(request, TO, PATIENCE_MS)).toMatchObject({
+      status: 'held',
+      retryAfterSeconds: seconds,
+    })
+  })
+
   it('reads a page with HTTP 500 as no answer', async () => {
     const { origin } = await answering(says('<html>', 500, { 'content-type': 'text/html' }))
 
@@ -133,7 +195,11 @@ describe('submit', () => {
 
       const reply = await provider(origin).submit(request, TO, PATIENCE_MS)
 
-      expect(reply).toMatchObject({ status: 'unreadable' })
+      expect(reply).toMatchObject({
+        status: 'held',
+        full: false,
+        answer: `HTTP ${status} at /api/v6/images/inpaint`,
+      })
       expect(asked).toHaveLength(1)
       expect(elsewhere.asked).toHaveLength(0)
     },
@@ -226,6 +292,7 @@ describe('submit', () => {
       status: 'held',
       retryAfterSeconds: null,
       full: false,
+      unsent: true,
       reason: expect.stringContaining('ECONNREFUSED') as string,
     })
     expect(reset).toMatchObject({ status: 'unreadable' })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Facts } from '../../src/model/outcome.ts'
 import {
-  parseObject,
+  readCallback,
   readFetch,
   readOutcome,
   readReply,
@@ -19,6 +19,8 @@ const NOTHING: Facts = {
   webhookStatus: null,
   nsfw: undefined,
   mentionsProxies: false,
+  promised: [],
+  cutOff: 0,
 }
 
 const A = 'https://pub-3626123a908346a7a8be8d9295f44e26.r2.dev/generations/0-0fbc4579.jpg'
@@ -27,8 +29,8 @@ const B = 'https://cdn2.stablediffusionapi.com/generations/1-8751f0cf.png'
 const output = (position: number, url: string) => ({ source: 'output', position, url })
 const proxy = (position: number, url: string) => ({ source: 'proxy', position, url })
 
-const read = (body: unknown, httpStatus = 200, retryAfter: string | null = null) =>
-  readReply(httpStatus, typeof body === 'string' ? body : JSON.stringify(body), retryAfter)
+const read = (body: unknown, httpStatus = 200, waitSeconds: number | null = null) =>
+  readReply(httpStatus, typeof body === 'string' ? body : JSON.stringify(body), waitSeconds)
 
 describe('The samples of the provider', () => {
   it('are read: processing', () => {
@@ -62,6 +64,7 @@ describe('The samples of the provider', () => {
       seed: 681162,
       meta,
       tip: 'Wait for it.',
+      promised: [output(0, A)],
     })
   })
 
@@ -158,18 +161,20 @@ describe('readReply', () => {
     ['a page with HTTP 500', '<html>Internal Server Error</html>', 500],
     ['a page with HTTP 502', '<html>Bad Gateway</html>', 502],
     ['a page with HTTP 200', '<html>Just a moment…</html>', 200],
-    ['a page with HTTP 403', '<html>Forbidden</html>', 403],
     ['nothing', '', 200],
-    ['a redirect', '', 302],
     ['JSON that breaks off', '{"status":"success","output":["https:', 200],
-    ['an array', '[{"status":"success"}]', 200],
+    ['an array', '["success"]', 200],
+    ['two messages in an array', '[{"status":"success"},{"status":"success"}]', 200],
+    ['a page with JSON in it', '<html><script>{"status":"success"}</script></html>', 200],
     ['a text', '"success"', 200],
     ['null', 'null', 200],
     ['an object that says nothing', '{}', 200],
     ['a message without a status', '{"message":"fine"}', 200],
     ['a message without a status with HTTP 500', '{"message":"Server Error"}', 500],
-    ['a timeout of a gateway', '{"message":"Request Timeout"}', 408],
-    ['an object that says nothing with HTTP 400', '{}', 400],
+    ['an unknown status with HTTP 400', '{"status":"pending"}', 400],
+    ['an id without a status with HTTP 422', '{"id":134712448}', 422],
+    ['JSON that breaks off with HTTP 400', '{"status":"processing","id":1347', 400],
+    ['an outage of a gateway', '<html>Bad Gateway</html>', 502],
   ])('reads %s as no answer: the job may be running', (_what, body, httpStatus) => {
     expect(read(body, httpStatus)).toEqual({
       status: 'unreadable',
@@ -178,8 +183,37 @@ describe('readReply', () => {
   })
 
   it.each([
+    ['a wall', '<html>Just a moment…</html>', 403],
+    ['a proxy before it', '<html>Proxy Authentication Required</html>', 407],
+    ['a path that nobody has', '<html>Not Found</html>', 404],
+    ['a path that nobody has, in JSON', '{"error":"Not Found"}', 404],
+    ['a path that nobody has, by its number', '{"status":404,"error":"Not Found"}', 404],
+    ['a way that the path does not know', '{"message":"Method Not Allowed"}', 405],
+    ['a timeout of a gateway', '{"message":"Request Timeout"}', 408],
+    ['an object that says nothing', '{}', 400],
+    ['a list', '["no"]', 400],
+    ['nothing', '', 400],
+    ['another host', '{"message":"Misdirected Request"}', 421],
+    ['a redirect', '', 302],
+    ['a redirect for good', '<html>Moved</html>', 308],
+    ['a redirect that is none', '', 304],
+  ])('holds what surely was not taken: %s', (_what, body, httpStatus) => {
+    expect(read(body, httpStatus, 12)).toEqual({
+      status: 'held',
+      retryAfterSeconds: 12,
+      full: false,
+      reason: expect.stringContaining(`HTTP ${httpStatus}`) as string,
+    })
+  })
+
+  it('does not hold after an outage, although its header says when to come again', () => {
+    expect(read('<html>Service Unavailable</html>', 503, 30).status).toBe('unreadable')
+  })
+
+  it.each([
     ['{"message":"Unauthenticated."}', 401, 'Unauthenticated.'],
-    ['{"error":"Not Found"}', 404, 'Not Found'],
+    ['{"status":400,"error":"Bad Request"}', 400, 'Bad Request'],
+    ['{"message":"The seed is wrong.","errors":{}}', 422, 'The seed is wrong.'],
   ])('reads %s with HTTP %i as a refusal', (body, httpStatus, message) => {
     expect(read(body, httpStatus)).toEqual({ ...NOTHING, status: 'failed', message })
   })
@@ -197,27 +231,35 @@ describe('readReply', () => {
       'in the body rather than the header',
       { status: 'error', message: 'Rate limit', retry_after: 30 },
       429,
-      '5',
+      5,
       30,
     ],
-    ['as zero', { status: 'error', message: 'Rate limit', retry_after: 0 }, 200, null, 0],
-    ['in the header', { status: 'error', message: 'Rate limit' }, 429, '5', 5],
     [
-      'as a date, which tells us nothing',
-      { status: 'error', message: 'Rate limit' },
-      429,
-      'Sat, 31 Jan 2026',
+      'in the body, with its unit',
+      { status: 'error', message: 'Rate limit', retry_after: '30 seconds' },
+      200,
+      null,
+      30,
+    ],
+    [
+      'in the body, in words',
+      { status: 'error', message: 'Rate limit', retry_after: 'in a while' },
+      200,
+      null,
       null,
     ],
+    [
+      'in the body, before now',
+      { status: 'error', message: 'Rate limit', retry_after: -1 },
+      200,
+      null,
+      null,
+    ],
+    ['as zero', { status: 'error', message: 'Rate limit', retry_after: 0 }, 200, null, 0],
+    ['in the header', { status: 'error', message: 'Rate limit' }, 429, 5, 5],
     ['not at all', { status: 'error', message: 'Rate limit' }, 429, null, null],
     ['without a status', { message: 'Rate limit', retry_after: 2.5 }, 503, null, 2.5],
-    [
-      'as a century',
-      { status: 'error', message: 'Rate limit', retry_after: 3e9 },
-      429,
-      null,
-      86_400,
-    ],
+    ['as a century', { status: 'error', message: 'Rate limit', retry_after: 3e9 }, 429, null, 900],
   ])(
     'holds a request whose waiting time stands %s',
     (_where, body, httpStatus, header, seconds) => {
@@ -259,6 +301,59 @@ describe('readReply', () => {
       [null, 7, {}, [], ` ${A} `],
       [output(1, '7'), output(4, A)],
     ],
+    [
+      [[A], [B]],
+      [output(0, A), output(1, B)],
+    ],
+    [
+      [[A, B], A],
+      [output(0, A), output(1, B), output(2, A)],
+    ],
+    [[[], [B]], [output(1, B)]],
+    [JSON.stringify([A]), [output(0, A)]],
+    [[JSON.stringify([A, B])], [output(0, A), output(1, B)]],
+    [JSON.stringify(JSON.stringify([A])), [output(0, A)]],
+    [JSON.stringify({ 1: B }), [output(1, B)]],
+    [JSON.stringify({ images: [{ image_url: A }] }), [output(0, A)]],
+    [`['${A}', '${B}']`, [output(0, A), output(1, B)]],
+    [`["${A}",]`, [output(0, A)]],
+    [`"${A}"`, [output(0, A)]],
+    [`'${A}'`, [output(0, A)]],
+    [`"${A}", "${B}"`, [output(0, A), output(1, B)]],
+    [`${A},${B}`, [output(0, A), output(1, B)]],
+    [`${A}, ${B},`, [output(0, A), output(1, B)]],
+    [`${A}\n${B}\n`, [output(0, A), output(1, B)]],
+    [`${A}\r\n${B}`, [output(0, A), output(1, B)]],
+    [`${A};${B}`, [output(0, A), output(1, B)]],
+    [`${A} | ${B}`, [output(0, A), output(1, B)]],
+    [
+      'https://cdn.test/w=80,h=90/a.png?x=1,2&u=https://b.test/c',
+      [output(0, 'https://cdn.test/w=80,h=90/a.png?x=1,2&u=https://b.test/c')],
+    ],
+    [
+      [{ image_url: A }, { image: B }],
+      [output(0, A), output(1, B)],
+    ],
+    [{ images: [A, { url: B }] }, [output(0, A), output(1, B)]],
+    [{ image: { url: A } }, [output(0, A)]],
+    [{ url: '', image_url: A }, [output(0, A)]],
+    [{ 0: [A, B], 1: A }, [output(0, A), output(1, B), output(2, A)]],
+    ['[]', []],
+    ['["", null]', []],
+    [['processing', 'file:///etc/passwd'], []],
+    [
+      ['processing', A],
+      [output(0, 'processing'), output(1, A)],
+    ],
+    ['{}', []],
+    ['null', []],
+    ['processing', []],
+    ['/generations/a.png', []],
+    ['//cdn.test/a.png', []],
+    ['file:///etc/passwd', []],
+    ['data:image/png;base64,AAAA', []],
+    ['https://', []],
+    ['https://cdn .test/a.png', []],
     ['', []],
     [' ', []],
     [[], []],
@@ -267,11 +362,31 @@ describe('readReply', () => {
     [undefined, []],
     [true, []],
   ])('reads output %j', (given, images) => {
-    expect(read({ status: 'success', output: given })).toMatchObject({ images })
+    expect(read({ status: 'success', output: given })).toMatchObject({ images, cutOff: 0 })
+  })
+
+  it.each([
+    ['without end', '['.repeat(200_000)],
+    ['as a list', '['.repeat(200_000) + ']'.repeat(200_000)],
+  ])('finds no link in a text of 200,000 brackets %s', (_how, output) => {
+    expect(read({ status: 'success', output })).toMatchObject({ images: [] })
+  })
+
+  it('reads links under images where output has none', () => {
+    const images = [{ url: A }, { url: B }]
+
+    expect(read({ status: 'success', output: '', images })).toMatchObject({
+      images: [output(0, A), output(1, B)],
+    })
+    expect(read({ status: 'success', output: [B], images })).toMatchObject({
+      images: [output(0, B)],
+    })
   })
 
   it.each([
     [[B], true, [proxy(0, B)]],
+    [`["${B}"]`, true, [proxy(0, B)]],
+    ['[]', true, []],
     [B, true, [proxy(0, B)]],
     [{ 0: B }, true, [proxy(0, B)]],
     [[], true, []],
@@ -311,8 +426,19 @@ describe('readReply', () => {
     },
   )
 
-  it('takes no link that is only promised', () => {
-    expect(read({ status: 'success', output: [], future_links: [A] })).toMatchObject({ images: [] })
+  it.each([
+    [
+      [A, B],
+      [output(0, A), output(1, B)],
+    ],
+    [`["${A}"]`, [output(0, A)]],
+    ['', []],
+    [['soon'], []],
+  ])('takes no link that is only promised for one of an image: %j', (future_links, promised) => {
+    expect(read({ status: 'success', output: [], future_links })).toMatchObject({
+      images: [],
+      promised,
+    })
   })
 
   it.each([
@@ -367,6 +493,34 @@ describe('readReply', () => {
     ['true', 'flagged'],
     [1, 'flagged'],
     [[false, true], 'flagged'],
+    ['yes', 'flagged'],
+    [' YES ', 'flagged'],
+    ['True', 'flagged'],
+    ['1', 'flagged'],
+    ['on', 'flagged'],
+    ['nsfw', 'flagged'],
+    [2, 'flagged'],
+    [['no', 'yes'], 'flagged'],
+    [{ 0: false, 1: true }, 'flagged'],
+    [[{ nsfw: 'yes', score: 0.97 }], 'flagged'],
+    ['[false, true]', 'flagged'],
+    ["{'nsfw': True}", 'flagged'],
+    ['false,true', 'flagged'],
+    ['"yes"', 'flagged'],
+    ['no', 'clear'],
+    ['No', 'clear'],
+    ['0', 'clear'],
+    ['off', 'clear'],
+    [{ 0: 'no', 1: 0 }, 'clear'],
+    ['[false, "no"]', 'clear'],
+    ['no, no', 'clear'],
+    [0.02, 'unknown'],
+    [-1, 'unknown'],
+    [134712448, 'unknown'],
+    [{ nsfw: false, score: 0.02 }, 'unknown'],
+    ['not yet', 'unknown'],
+    ['[]', 'unknown'],
+    [' ', 'unknown'],
     [false, 'clear'],
     ['false', 'clear'],
     [0, 'clear'],
@@ -396,9 +550,63 @@ describe('readReply', () => {
     [{ meta: { seed: 1.5 } }, null],
     [{ meta: { seed: 'random' } }, null],
     [{ meta: [] }, null],
+    [{ meta: '{"seed":7}' }, 7],
+    [{ meta: { seed: '18446744073709551615' } }, '18446744073709551615'],
+    [{ seed: '9007199254740993' }, '9007199254740993'],
+    [{ seed: '9'.repeat(40) }, null],
     [{}, null],
   ])('reads the seed in %j as %j', (body, seed) => {
     expect(read({ status: 'success', ...body })).toMatchObject({ seed })
+  })
+})
+
+describe('A number beyond 2^53', () => {
+  const big = '1187654321098765432'
+  const body = (more: string) => `{"status":"success","output":["${A}"],${more}}`
+
+  it.each([
+    ['id', `"id":${big}`, { providerId: big }],
+    ['seed', `"seed":${big}`, { seed: big }],
+    ['seed in meta', `"meta":{"seed":${big}}`, { seed: big, meta: { seed: big } }],
+    ['anything in meta', `"meta":{"ids":[-${big}]}`, { meta: { ids: [`-${big}`] } }],
+    ['id, with a fraction', `"id":${big}.0`, { providerId: big }],
+    ['seed, with an exponent', `"seed":-1.${big.slice(1)}E+18`, { seed: `-${big}` }],
+    ['seed, short', '"seed":2e20', { seed: '200000000000000000000' }],
+    ['a list in meta', `"meta":{"a":[${big}]}`, { meta: { a: [big] } }],
+  ])('keeps its digits as %s', (_where, more, facts) => {
+    expect(read(body(more))).toMatchObject(facts)
+  })
+
+  it.each([
+    ['a fraction', Number('1187654321098765.4321'), '"x":1187654321098765.4321'],
+    ['a small one', Number('1.18765432109876543e-7'), '"x":1.18765432109876543e-7'],
+    ['beyond all numbers of JavaScript', Infinity, '"x":1e400'],
+  ])('is no number that is %s', (_what, x, more) => {
+    expect(read(body(`"meta":{${more}}`))).toMatchObject({ meta: { x } })
+  })
+
+  it('keeps its digits as track_id', () => {
+    expect(readCallback(body(`"track_id":${big}`)).trackId).toBe(big)
+  })
+
+  it('is told from one that JavaScript has exactly', () => {
+    expect(read(body('"id":9007199254740991,"seed":9007199254740991'))).toMatchObject({
+      providerId: '9007199254740991',
+      seed: 9007199254740991,
+    })
+  })
+})
+
+describe('Half a character', () => {
+  it('is made well-formed wherever it stands, and whole ones stay', () => {
+    const text =
+      String.raw`{"status":"success","tip":"a \ud83d",` +
+      String.raw`"meta":{"\udc00":"\ud83d\ude00 \\ud83d"}}`
+
+    expect(read(text)).toMatchObject({
+      tip: 'a \ufffd',
+      meta: { '\ufffd': '\u{1f600} \\ud83d' },
+    })
   })
 })
 
@@ -437,6 +645,7 @@ describe('readFetch', () => {
     ],
     ['no credits left by its HTTP status', { status: 'error', message: 'no' }, 402, 'unreadable'],
     ['an outage', { status: 'error', message: 'Server error' }, 500, 'unreadable'],
+    ['a path that nobody has', { message: 'Not Found' }, 404, 'held'],
     ['a rate limit', { status: 'error', message: 'Rate limit', retry_after: 30 }, 429, 'held'],
   ])('reads %s', (_what, body, httpStatus, status) => {
     expect(fetched(body, httpStatus).status).toBe(status)
@@ -453,17 +662,4 @@ describe('trackIdOf', () => {
   ])('reads %j as %j', (track_id, expected) => {
     expect(trackIdOf({ track_id })).toBe(expected)
   })
-})
-
-describe('parseObject', () => {
-  it('reads past a byte order mark', () => {
-    expect(parseObject('\uFEFF{"status":"success"}')).toEqual({ status: 'success' })
-  })
-
-  it.each(['', '[]', 'null', '1', '{', `{"meta":${'['.repeat(500_000)}${']'.repeat(500_000)}}`])(
-    'finds none in %.20s',
-    (text) => {
-      expect(parseObject(text)).toBeNull()
-    },
-  )
 })

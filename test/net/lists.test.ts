@@ -5,6 +5,7 @@ import {
   happened,
   LINK,
   MIRROR,
+  OTHER_LINK,
   png,
   shown,
   success,
@@ -29,7 +30,13 @@ it.each([
   ['65 links', many(65), 64, 1],
   ['64 links', many(64), 64, 0],
   ['10,000 nulls before a link', [...Array<null>(10_000).fill(null), LINK], 0, 1],
-  ['10,000 numbers', Array.from({ length: 10_000 }, (_, n) => n), 64, 9936],
+  ['10,000 numbers', Array.from({ length: 10_000 }, (_, n) => n), 0, 0],
+  [
+    '10,000 numbers before a link',
+    [...Array.from({ length: 10_000 }, (_, n) => n), LINK],
+    64,
+    9937,
+  ],
   ['10,000 empty lists', Array.from({ length: 10_000 }, () => []), 0, 0],
 ])('takes %s, keeps at most 64 and says how many it cut off', async (_, output, kept, cutOff) => {
   const here = world()
@@ -47,6 +54,13 @@ it('says so of a reply and of a fetch too, and of both lists together', async ()
   here.provider.answers(success('', { output: many(100), proxy_links: many(70) }))
   const { id } = await submitted(here)
   expect(warnings(here)).toEqual([{ generation: id, by: 'reply', cut_off: 42 }])
+})
+
+it('says so of links that are only promised', async () => {
+  const here = world()
+  here.provider.answers({ status: 'processing', id: 7, output: [], future_links: many(100) })
+  const { id } = await submitted(here)
+  expect(warnings(here)).toEqual([{ generation: id, by: 'reply', cut_off: 36 }])
 })
 
 it('takes a list of 10,000 links forty times, and has room for the next callback', async () => {
@@ -75,13 +89,14 @@ it.each([
 })
 
 it.each([
-  ['nested lists', [[LINK], [[LINK]]]],
   ['nulls', [null, null]],
   ['booleans', [true, false]],
   ['empty texts', ['', '  ']],
   ['objects without a url', [{}, { href: LINK }]],
-  ['an object whose url is a list', [{ url: [LINK] }]],
-  ['an object whose url is an object', [{ url: { url: LINK } }]],
+  ['numbers', [7, 1e21]],
+  ['texts that are no links', ['not a link', '../../etc/passwd']],
+  ['schemes that are no https', ['file:///etc/passwd', 'ftp://cdn.test/a.png']],
+  ['an empty list in a text', '[]'],
   ['null', null],
   ['a number that is none', { 0: null }],
   ['true', true],
@@ -89,6 +104,24 @@ it.each([
   const here = world()
   const id = await offered(here, { output, proxy_links: output })
   expect(await shown(here, id)).toMatchObject({ status: 'processing', images: [] })
+})
+
+it.each([
+  ['nested lists', [[LINK], [[OTHER_LINK]]]],
+  ['lists in a text', JSON.stringify([[LINK], OTHER_LINK])],
+  ['an object whose url is a list', [{ url: [LINK, OTHER_LINK] }]],
+  ['objects whose url is an object', [{ url: { url: LINK } }, { url: { url: OTHER_LINK } }]],
+  ['lines', `${LINK}\n${OTHER_LINK}\n`],
+])('finds the images in %s', async (_, output) => {
+  const here = world()
+  const id = await offered(here, { output })
+  expect(await shown(here, id)).toMatchObject({
+    status: 'succeeded',
+    images: [
+      { position: 0, source_url: LINK },
+      { position: 1, source_url: OTHER_LINK },
+    ],
+  })
 })
 
 it.each([

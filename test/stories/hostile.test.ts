@@ -157,7 +157,7 @@ it('cuts a list of ten thousand links down, says so, and goes on answering', asy
   const { provider, program } = await behind(stage, [], (job, answer, provider) => {
     answer.json({
       ...provider.success(job),
-      output: Array.from({ length: 10_000 }, (_, n) => `gopher://127.0.0.1/${n}`),
+      output: Array.from({ length: 10_000 }, (_, n) => `http://127.0.0.1/${n}`),
     })
   })
   const { id } = await submitted(program)

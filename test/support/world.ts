@@ -45,8 +45,8 @@ export class FakeProvider {
   readonly results: (() => Reply | Promise<Reply>)[] = []
   #ids = 1000
 
-  answers(body: unknown, httpStatus = 200, retryAfterHeader: string | null = null) {
-    this.replies.push(() => readReply(httpStatus, textOf(body), retryAfterHeader))
+  answers(body: unknown, httpStatus = 200, waitSeconds: number | null = null) {
+    this.replies.push(() => readReply(httpStatus, textOf(body), waitSeconds))
   }
 
   /** The next submission is refused because enough is out already. */
@@ -58,7 +58,13 @@ export class FakeProvider {
   /** The next submission meets a closed port: nothing is sent. */
   isNotThere() {
     const reason = 'fetch failed: connect ECONNREFUSED 127.0.0.1:443'
-    this.replies.push(() => ({ status: 'held', retryAfterSeconds: null, full: false, reason }))
+    this.replies.push(() => ({
+      status: 'held',
+      retryAfterSeconds: null,
+      full: false,
+      unsent: true,
+      reason,
+    }))
   }
 
   /** The next submission is taken, and its answer does not come before the timeout. */
@@ -75,6 +81,12 @@ export class FakeProvider {
     const reply = new Promise<Reply>((resolve) => (answer = resolve))
     this.replies.push(() => reply)
     return (body: unknown, httpStatus = 200) => answer(readReply(httpStatus, textOf(body), null))
+  }
+
+  /** The next submission meets a wall, or a path that nobody has. */
+  isElsewhere(httpStatus = 404, waitSeconds: number | null = null) {
+    const reply = readReply(httpStatus, '<h1>There is nothing here</h1>', waitSeconds)
+    this.replies.push(() => ({ ...reply, answer: `HTTP ${httpStatus} at /api/v6/images/inpaint` }))
   }
 
   knows(body: unknown, httpStatus = 200) {

@@ -31,7 +31,7 @@ describe('after a 429', () => {
 
   it('Retry-After counts where the body says nothing', async () => {
     const here = world()
-    here.provider.answers('<h1>Too Many Requests</h1>', 429, '7')
+    here.provider.answers('<h1>Too Many Requests</h1>', 429, 7)
     await submitted(here)
 
     here.clock.advance(6.9)
@@ -155,26 +155,40 @@ describe('after a 429', () => {
     expect([status, early]).toEqual(['requested', 0])
   })
 
-  it.each([1e15, 1e300])(
-    'a retry_after of %d seconds does not outlive the deadline',
+  it.each([901, 31_536_000, 1e15, 1e300])(
+    'a retry_after of %d seconds is believed for a quarter of an hour, then one probes',
     async (seconds) => {
       const here = world()
       here.provider.isFull(seconds)
-      const { id, status } = await submitted(here)
+      const { id } = await submitted(here)
+      await requestedLater(here)
+      here.clock.advance(899)
+      const early = await sendHeld(here.deps)
+      here.clock.advance(1)
+      here.provider.isFull(seconds)
 
-      here.clock.advance(24 * HOUR + 1)
-      await expireOverdue(here.deps)
-      const next = await submitted(here)
-      await here.turn()
+      const sent = [early, await sendHeld(here.deps)]
+      await here.idle()
+      here.clock.advance(899)
 
-      expect(status).toBe('requested')
-      expect(await shown(here, id)).toMatchObject({
-        status: 'failed',
-        failure: { code: 'rate_limited' },
-      })
-      expect(await shown(here, next.id)).toMatchObject({ status: 'processing' })
+      expect([...sent, await sendHeld(here.deps)]).toEqual([0, 1, 0])
+      expect(sentIds(here)).toEqual([id, id])
     },
   )
+
+  it('under a clock that ran ahead, nothing waits for that time once it is right', async () => {
+    const here = world()
+    here.clock.advance(2 * HOUR)
+    here.provider.isFull(30)
+    const { id } = await submitted(here)
+
+    here.clock.advance(-2 * HOUR)
+    await here.restart()
+
+    expect(await sendHeld(here.deps)).toBe(1)
+    await here.idle()
+    expect(await shown(here, id)).toMatchObject({ status: 'processing' })
+  })
 
   it('the timeline tells why and until when a request is held', async () => {
     const here = world()
@@ -305,6 +319,184 @@ describe('a held request', () => {
   })
 })
 
+/** From now on the provider is full for these. */
+function refuses(here: World, isRefused: (id: string) => boolean) {
+  const submit = here.provider.port.submit
+  here.provider.port.submit = (request, to) => {
+    if (isRefused(to.trackId)) here.provider.isFull(1)
+    return submit(request, to)
+  }
+}
+
+describe('a request that the provider always refuses', () => {
+  /** Refuses one, takes the others and ends them, for `turns` waits of a second. */
+  async function played(here: World, unlucky: string, turns: number, meanwhile = async () => {}) {
+    refuses(here, (id) => id === unlucky)
+    for (let turn = 0; turn < turns; turn++) {
+      here.clock.advance(1)
+      await meanwhile()
+      await here.turn()
+      const last = sentIds(here).at(-1) ?? unlucky
+      if (last !== unlucky) await here.callback(last, failure(last))
+    }
+  }
+
+  it('lets the others go first after three times, and keeps none until its deadline', async () => {
+    const here = world()
+    here.provider.isFull(1)
+    const unlucky = await submitted(here)
+    const others = [await requestedLater(here), await requestedLater(here)]
+
+    await played(here, unlucky.id, 2)
+    const before = sentIds(here)
+    await played(here, unlucky.id, 4)
+
+    expect(before).toEqual([unlucky.id, unlucky.id, unlucky.id])
+    expect(sentIds(here).slice(3, 5)).toEqual(others.map(({ id }) => id))
+    expect(sentIds(here).slice(5)).toContain(unlucky.id)
+  })
+
+  it('is tried again although new ones come all the time', async () => {
+    const here = world()
+    here.provider.isFull(1)
+    const unlucky = await submitted(here)
+    await requestedLater(here)
+
+    await played(here, unlucky.id, 12, async () => {
+      await requestedLater(here)
+      await requestedLater(here)
+    })
+
+    expect(sentIds(here).filter((id) => id === unlucky.id).length).toBeGreaterThan(4)
+    expect(await shown(here, unlucky.id)).toMatchObject({ status: 'requested' })
+  })
+
+  it('limits nobody else: each that is accepted lets the next one probe', async () => {
+    const here = world()
+    here.provider.isFull(1)
+    const unlucky = await submitted(here)
+    const others = [await requestedLater(here), await requestedLater(here)]
+    others.push(await requestedLater(here), await requestedLater(here))
+    refuses(here, (id) => id === unlucky.id)
+
+    for (let turn = 0; turn < 10; turn++) {
+      here.clock.advance(1)
+      await here.turn()
+    }
+
+    expect(sentIds(here).filter((id) => id !== unlucky.id)).toEqual(others.map(({ id }) => id))
+  })
+
+  it('is behind a new one after each further refusal', async () => {
+    const here = world()
+    here.provider.isFull(1)
+    const unlucky = await submitted(here)
+    await played(here, unlucky.id, 5)
+    const newcomer = await requestedLater(here)
+
+    await played(here, unlucky.id, 2)
+
+    expect(sentIds(here).slice(6)).toEqual([unlucky.id, newcomer.id])
+  })
+
+  it('keeps its new place over a restart', async () => {
+    const here = world()
+    for (let refusal = 0; refusal < 3; refusal++) here.provider.isFull(1)
+    const unlucky = await submitted(here)
+    const other = await requestedLater(here)
+    for (let turn = 0; turn < 2; turn++) {
+      here.clock.advance(2)
+      await here.turn()
+    }
+
+    await here.restart()
+    here.clock.advance(2)
+    await sendHeld(here.deps)
+    await here.idle()
+
+    expect(sentIds(here)).toEqual([unlucky.id, unlucky.id, unlucky.id, other.id])
+  })
+
+  it('keeps its place where nobody was reached who could refuse it', async () => {
+    withoutJitter()
+    const here = world()
+    for (let refusal = 0; refusal < 4; refusal++) here.provider.isNotThere()
+    const oldest = await submitted(here)
+    await requestedLater(here)
+
+    for (let turn = 0; turn < 4; turn++) await waited(here)
+
+    expect(sentIds(here).slice(0, 5)).toEqual(Array.from({ length: 5 }, () => oldest.id))
+  })
+
+  it('takes turns with others that are refused as well', async () => {
+    const here = world()
+    for (let refusal = 0; refusal < 9; refusal++) here.provider.isFull(1)
+    const a = await submitted(here)
+    const b = await requestedLater(here)
+
+    for (let turn = 0; turn < 8; turn++) {
+      here.clock.advance(1)
+      await sendHeld(here.deps)
+      await here.idle()
+    }
+
+    const names = sentIds(here).map((id) => (id === a.id ? 'a' : id === b.id ? 'b' : '?'))
+    expect(names.join('')).toBe('aaabbbaba')
+  })
+})
+
+describe('what surely was not accepted', () => {
+  it.each([301, 302, 307, 308, 400, 401, 403, 404, 405, 408, 413, 421, 426])(
+    'is held: a page with HTTP %i',
+    async (httpStatus) => {
+      withoutJitter()
+      const here = world()
+      here.provider.isElsewhere(httpStatus)
+      const { id, status } = await submitted(here)
+
+      const seconds = await waited(here)
+
+      expect([status, seconds]).toEqual(['requested', 1])
+      expect(sentIds(here)).toEqual([id, id])
+      expect(await happened(here, id, 'held')).toMatchObject([
+        { reason: `HTTP ${httpStatus} with a body that is not JSON` },
+      ])
+    },
+  )
+
+  it('waits for its Retry-After, and longer each time where there is none', async () => {
+    withoutJitter()
+    const here = world()
+    here.provider.isElsewhere(403, 7)
+    for (let refusal = 0; refusal < 3; refusal++) here.provider.isElsewhere()
+    await submitted(here)
+
+    const waits = [await waited(here), await waited(here), await waited(here), await waited(here)]
+
+    expect(waits).toEqual([7, 2, 4, 8])
+  })
+
+  it('is told with its path in the log and in /readyz, till the provider answers', async () => {
+    const here = world()
+    here.provider.isElsewhere()
+    await submitted(here)
+    const readyz = async () => (await (await here.call('/readyz')).json()) as { provider: string }
+    const away = await readyz()
+    here.clock.advance(2)
+    await here.turn()
+
+    const state = 'down since 2026-01-31T12:00:00.000Z: HTTP 404 at /api/v6/images/inpaint'
+    expect(away).toMatchObject({ status: 'ready', provider: state })
+    expect(here.logged).toContainEqual({
+      level: 'error',
+      message: 'the provider does not answer',
+      fields: { state, error: 'HTTP 404 with a body that is not JSON' },
+    })
+    expect(await readyz()).toMatchObject({ provider: 'ok' })
+  })
+})
+
 describe('MAX_IN_FLIGHT', () => {
   it('caps what is out, and each ending lets the oldest go', async () => {
     const here = world({ MAX_IN_FLIGHT: '2' })
@@ -326,11 +518,21 @@ describe('MAX_IN_FLIGHT', () => {
     await submitted(here)
     await requestedLater(here)
 
-    here.clock.advance(15 * 60)
+    here.clock.advance(15 * 60 - 1)
     const early = await sendHeld(here.deps)
-    here.clock.advance(60)
+    here.clock.advance(1)
 
     expect([early, await sendHeld(here.deps)]).toEqual([0, 1])
+  })
+
+  it('counts no request whose answer was lost in a time that is yet to come', async () => {
+    const here = world({ MAX_IN_FLIGHT: '1' })
+    here.clock.advance(2 * HOUR)
+    here.provider.losesItsAnswer()
+    await submitted(here)
+    here.clock.advance(-2 * HOUR)
+
+    expect(await submitted(here)).toMatchObject({ status: 'processing' })
   })
 
   it('holds for requests that arrive together', async () => {

@@ -250,6 +250,34 @@ describe('a submission', () => {
     expect(after.map(({ status }) => status)).toEqual(['processing', 'succeeded', 'failed'])
   })
 
+  it('of text that is no Unicode is the same, sent at once or held before', async () => {
+    const here = world()
+    here.provider.isFull(30)
+    const { id } = await submitted(here, { prompt: 'a cat \ud83d' })
+    here.clock.advance(30)
+    await sendHeld(here.deps)
+    await here.idle()
+
+    const prompts = here.provider.submissions.map(({ request }) => request.prompt)
+
+    expect(prompts).toEqual(['a cat \ufffd', 'a cat \ufffd'])
+    expect(await shown(here, id)).toMatchObject({ prompt: 'a cat \ufffd' })
+  })
+
+  it('keeps every digit of its seed, sent at once or held before', async () => {
+    const here = world()
+    here.provider.isFull(30)
+    await submitted(here, { seed: '18446744073709551615' })
+    here.clock.advance(30)
+    await sendHeld(here.deps)
+    await here.idle()
+
+    expect(here.provider.submissions.map(({ request }) => request.seed)).toEqual([
+      '18446744073709551615',
+      '18446744073709551615',
+    ])
+  })
+
   it('whose callback came before the reply is not put back by it', async () => {
     const here = world()
     const answer = here.provider.hesitates()
@@ -335,6 +363,23 @@ describe('an Idempotency-Key', () => {
     )
 
     expect(again.id).toBe(id)
+  })
+
+  it('tells requests apart by the last digit of a seed or track_id beyond 2^53', async () => {
+    const here = world()
+    const body = (seed: string, trackId: string) =>
+      JSON.stringify({ ...sampleBody, seed: 0, track_id: 0 })
+        .replace('"seed":0', `"seed":${seed}`)
+        .replace('"track_id":0', `"track_id":${trackId}`)
+    const statusOf = async (text: string) =>
+      (await here.call('/v1/generations', { method: 'POST', body: text, headers: key })).status
+    const [one, other] = ['9007199254740993', '9007199254740992']
+
+    expect(await statusOf(body(one, one))).toBe(202)
+    expect(await statusOf(body(one, one))).toBe(202)
+    expect(await statusOf(body(other, one))).toBe(422)
+    expect(await statusOf(body(one, other))).toBe(422)
+    expect(here.provider.submissions).toHaveLength(1)
   })
 
   it.each([{ prompt: 'a dog' }, { track_id: 'order-18' }])(

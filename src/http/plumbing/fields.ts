@@ -43,6 +43,24 @@ export function readQuery<T>(c: Context, schema: z.ZodType<T>): T {
   return result.data
 }
 
+const DAY_MS = 24 * 3600 * 1000
+const LEAP_SECOND = /(?<=T\d\d:\d\d:)60/u
+const instant = z.iso.datetime({ offset: true })
+
+/**
+ * A time as RFC 3339 spells it, in milliseconds since the epoch: its letters in either case, and a
+ * leap second, which only the end of a day of UTC has, as the first one after it.
+ */
+export const rfc3339Time = z.string().transform((given, context) => {
+  const text = given.toUpperCase()
+  const isLeap = LEAP_SECOND.test(text)
+  const usual = text.replace(LEAP_SECOND, '59')
+  const at = Date.parse(usual) + (isLeap ? 1000 : 0)
+  if (instant.safeParse(usual).success && (!isLeap || (at > 0 && at % DAY_MS < 1000))) return at
+  context.addIssue('expected an RFC 3339 time, such as 2026-01-31T12:00:00Z')
+  return z.NEVER
+})
+
 const nothing = z.strictObject({})
 
 /** For a door that has no query parameters. */

@@ -10,11 +10,11 @@ import { retry } from '../../work/retry.ts'
 import { submit } from '../../work/submit.ts'
 import { firstIdAt, uuidTime } from '../../model/uuid.ts'
 import { type AuthEnv, holds, requires } from '../plumbing/auth.ts'
-import { readBody } from '../plumbing/body.ts'
-import { readQuery, takesNoQuery } from '../plumbing/fields.ts'
+import { readQuery, rfc3339Time, takesNoQuery } from '../plumbing/fields.ts'
 import { generationJson, timelineJson } from '../../json/generation.ts'
 import { imageRoutes } from './images.ts'
 import { readInpaintRequest } from './inpaint-request.ts'
+import { readJson } from '../plumbing/json-body.ts'
 import { rateLimit } from '../plumbing/rate-limit.ts'
 
 const MOST_SUBMISSION_BYTES = 256 * 1024
@@ -31,7 +31,9 @@ export function generationRoutes(deps: Deps) {
       takesNoQuery,
       async (c) => {
         const idempotencyKey = readIdempotencyKey(c.req.header('idempotency-key'))
-        const { request, clientTrackId } = readInpaintRequest(await readJson(c.req.raw))
+        const { request, clientTrackId } = readInpaintRequest(
+          await readJson(c.req.raw, MOST_SUBMISSION_BYTES),
+        )
         const { id, replayed } = await submit(deps, {
           request,
           clientTrackId,
@@ -100,23 +102,6 @@ export async function readable(deps: Deps, c: Context<AuthEnv>): Promise<WholeGe
   return existing(deps, id)
 }
 
-async function readJson(request: Request): Promise<unknown> {
-  const { bytes, tooLarge } = await readBody(request, MOST_SUBMISSION_BYTES)
-  if (tooLarge)
-    throw new AppError(
-      'body_too_large',
-      `Expected a body of at most ${MOST_SUBMISSION_BYTES} bytes.`,
-    )
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown
-  } catch (cause) {
-    throw new AppError('invalid_request', 'The body is not JSON.', {
-      cause,
-      fields: [{ pointer: '', message: 'expected a JSON object' }],
-    })
-  }
-}
-
 function readIdempotencyKey(given: string | undefined) {
   if (given === undefined || /^[\x20-\x7e]{1,255}$/u.test(given)) return given ?? null
   throw new AppError('invalid_request', 'The Idempotency-Key cannot be used.', {
@@ -125,10 +110,6 @@ function readIdempotencyKey(given: string | undefined) {
     ],
   })
 }
-
-const time = z.iso
-  .datetime({ offset: true, error: 'expected an RFC 3339 time, such as 2026-01-31T12:00:00Z' })
-  .transform((text) => Date.parse(text))
 
 const listQuery = z.strictObject({
   status: z
@@ -140,8 +121,8 @@ const listQuery = z.strictObject({
   nsfw: z.enum(NSFW_VERDICTS, `expected one of ${NSFW_VERDICTS.join(', ')}`).optional(),
   model_id: z.string().optional(),
   client_track_id: z.string().optional(),
-  requested_after: time.optional(),
-  requested_before: time.optional(),
+  requested_after: rfc3339Time.optional(),
+  requested_before: rfc3339Time.optional(),
   limit: z
     .string()
     .regex(/^(?:[1-9]\d?|100)$/u, 'expected a whole number from 1 to 100')

@@ -1,14 +1,38 @@
 import { z } from 'zod'
 import { AppError } from '../../errors.ts'
 import type { InpaintRequest } from '../../model/request.ts'
+import { type Seed, seedIn } from '../../model/seed.ts'
 import { fieldErrors } from '../plumbing/fields.ts'
 
-// Senders give numbers as strings, nulls for what they leave out, and booleans for yes and no.
-const NUMBER = /^\s*-?\d+(?:\.\d+)?(?:e[+-]?\d+)?\s*$/iu
-const absent = (given: unknown) => (given === null ? undefined : given)
+/** Of numbers that senders give as texts. */
+const NUMBER = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*$/iu
+const YES = /^\s*(?:yes|y|true|t|on|1)\s*$/iu
+const NO = /^\s*(?:no|n|false|f|off|0)\s*$/iu
+/** What forms send of a field that was left empty, and scripts of a variable that is. */
+const NOTHING = /^\s*(?:null|undefined)?\s*$/iu
+
+const absent = (given: unknown) =>
+  given === null || (typeof given === 'string' && NOTHING.test(given)) ? undefined : given
+
 const numeric = (given: unknown) =>
-  typeof given === 'string' && NUMBER.test(given) ? Number(given) : absent(given)
-const yesNo = (given: unknown) => (given === true ? 'yes' : given === false ? 'no' : absent(given))
+  typeof given === 'bigint' || (typeof given === 'string' && NUMBER.test(given))
+    ? Number(given)
+    : absent(given)
+
+function yesNo(given: unknown) {
+  if (!['string', 'number', 'boolean'].includes(typeof given)) return absent(given)
+  const word = String(given)
+  return YES.test(word) ? 'yes' : NO.test(word) ? 'no' : absent(given)
+}
+
+/** With all its digits; what is none stays as it is, and is refused. */
+function seed(given: unknown) {
+  const exact = typeof given === 'string' || typeof given === 'bigint' ? seedIn(given) : null
+  return exact ?? numeric(given)
+}
+
+const isSeed = (given: unknown) =>
+  (typeof given === 'string' || typeof given === 'number') && seedIn(given) === given
 
 function number(schema: z.ZodNumber, otherwise: number) {
   return z.preprocess(numeric, schema.default(otherwise))
@@ -63,16 +87,20 @@ const inpaint = z
     clip_skip: whole(1, 4, 2),
     safety_checker: choice,
     seed: z
-      .preprocess(numeric, z.int('expected a whole number or null').optional())
+      .preprocess(seed, z.custom<Seed>(isSeed, 'expected a whole number or null').optional())
       .transform((given) => given ?? null),
     key: z.unknown().optional(),
     webhook: z
-      .null(
-        'expected null: this service takes the callback itself, and calls no webhook of yours yet',
+      .preprocess(
+        absent,
+        z.undefined(
+          'expected null: this service takes the callback itself, ' +
+            'and calls no webhook of yours yet',
+        ),
       )
       .optional(),
     track_id: z
-      .union([z.string(), z.number()], 'expected a string or null')
+      .union([z.string(), z.number(), z.bigint()], 'expected a string or null')
       .nullish()
       .transform((given) => (given === null || given === undefined ? null : String(given))),
   })

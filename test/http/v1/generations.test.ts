@@ -1,5 +1,7 @@
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { archiveDue } from '../../../src/work/archive.ts'
+import { cpuClock } from '../../support/cpu.ts'
 import { png, sampleBody, sha256, shown, submitted, world } from '../../support/world.ts'
 import { DEFAULTS, REQUIRED, SEED_REQUEST, SEED_SAMPLE } from '../../support/bodies.ts'
 import { DOOR, pointers, post, problem } from '../../support/doors.ts'
@@ -195,6 +197,79 @@ describe('POST /v1/generations', () => {
 
     expect(response.status).toBe(400)
     expect(await pointers(response)).toEqual([''])
+  })
+
+  describe('with Content-Encoding: gzip', () => {
+    const zipped = (body: unknown) => new Uint8Array(gzipSync(JSON.stringify(body)))
+    const gzip = { 'content-encoding': 'gzip' }
+
+    it.each([
+      ['says so', gzip],
+      ['says so in another spelling', { 'content-encoding': 'X-GZIP' }],
+      ['does not say so', {}],
+    ])('inflates a body that %s', async (_how, headers) => {
+      const here = world()
+
+      const response = await post(here, zipped({ ...REQUIRED, prompt: 'a cat' }), headers)
+
+      expect(response.status).toBe(202)
+      expect(here.provider.submissions).toMatchObject([{ request: { prompt: 'a cat' } }])
+    })
+
+    it('takes one that somebody on the way has inflated already', async () => {
+      const response = await post(world(), REQUIRED, gzip)
+
+      expect(response.status).toBe(202)
+    })
+
+    it('takes the same request for the same, gzipped or not', async () => {
+      const here = world()
+      const key = { 'idempotency-key': 'one' }
+      await post(here, REQUIRED, key)
+
+      const response = await post(here, zipped(REQUIRED), { ...gzip, ...key })
+
+      expect(response.headers.get('idempotency-replayed')).toBe('true')
+      expect(here.provider.submissions).toHaveLength(1)
+    })
+
+    it('takes 200,000 characters that were few, and not a million', async () => {
+      const here = world()
+
+      const most = await post(here, zipped({ ...REQUIRED, prompt: 'a'.repeat(200_000) }), gzip)
+      const more = await post(here, zipped({ ...REQUIRED, prompt: 'a'.repeat(1_000_000) }), gzip)
+
+      expect([most.status, more.status]).toEqual([202, 413])
+      expect(here.provider.submissions).toHaveLength(1)
+    })
+
+    it('inflates no more of a bomb than it may', async () => {
+      const bomb = new Uint8Array(gzipSync(Buffer.alloc(200 * 1024 * 1024)))
+      const usedCpuMs = cpuClock()
+
+      const response = await post(world(), bomb, gzip)
+
+      expect(bomb.byteLength).toBeLessThan(256 * 1024)
+      expect(response.status).toBe(413)
+      expect(usedCpuMs()).toBeLessThan(1000)
+    })
+
+    it.each([
+      ['is cut short', zipped(REQUIRED).slice(0, -12), gzip, ''],
+      ['is not', Uint8Array.of(0x1f, 0x8b, 0, 1, 2, 3), gzip, ''],
+      ['is something else', new Uint8Array(brotliCompressSync('{}')), gzip, ''],
+      [
+        'says it is something else',
+        new Uint8Array(brotliCompressSync('{}')),
+        { 'content-encoding': 'br' },
+        'Content-Encoding',
+      ],
+    ])('refuses a body that %s', async (_how, body, headers, pointer) => {
+      const response = await post(world(), body, headers)
+
+      expect(response.status).toBe(400)
+      expect(await pointers(response)).toEqual([pointer])
+    })
   })
 
   it('takes a prompt of 200,000 characters whole', async () => {

@@ -200,7 +200,7 @@ describe('GET /v1/generations/{id}/images/{position}', () => {
 
   it('answers 410 once no place has the image', async () => {
     const here = world()
-    const id = await succeeded(here, { output: ['ftp://cdn.example.net/a.png'] })
+    const id = await succeeded(here, { output: ['http://cdn.example.net/a.png'] })
     await nothingFresh(here)
 
     const response = await here.call(`${DOOR}/${id}/images/0`)
@@ -213,7 +213,7 @@ describe('GET /v1/generations/{id}/images/{position}', () => {
     const here = world()
     const id = await succeeded(
       here,
-      { output: ['ftp://cdn.example.net/a.png'], proxy_links: [PROXY] },
+      { output: ['http://cdn.example.net/a.png'], proxy_links: [PROXY] },
       { [PROXY]: await png('blue') },
     )
     await nothingFresh(here)

@@ -79,6 +79,96 @@ describe('A parameter of POST /v1/generations', () => {
   })
 
   it.each([
+    ['seed', '18446744073709551615', '18446744073709551615'],
+    ['seed', '"18446744073709551615"', '18446744073709551615'],
+    ['seed', '9007199254740993', '9007199254740993'],
+    ['seed', '-9007199254740993', '-9007199254740993'],
+    ['seed', '" +009007199254740993 "', '9007199254740993'],
+    ['seed', '9007199254740991', 9007199254740991],
+    ['seed', '"0009007199254740991"', 9007199254740991],
+    ['seed', '1e3', 1000],
+    ['seed', '-1.187654321098765432e18', '-1187654321098765432'],
+    ['seed', '1187654321098765432.0', '1187654321098765432'],
+    ['seed', '"1e21"', '1000000000000000000000'],
+    ['seed', '1e21', '1000000000000000000000'],
+  ])('takes the %s %s with every digit', async (field, spelled, normalised) => {
+    const here = world()
+    const body = JSON.stringify(REQUIRED).replace(/\}$/u, `,"${field}":${spelled}}`)
+
+    const response = await post(here, body)
+
+    expect(response.status).toBe(202)
+    expect(await response.json()).toMatchObject({ parameters: { seed: normalised } })
+    expect(here.provider.submissions).toMatchObject([{ request: { seed: normalised } }])
+  })
+
+  const numbers = ['width', 'height', 'samples', 'steps', 'guidance_scale', 'strength', 'clip_skip']
+  const words = ['scheduler', 'algorithm_type', 'use_karras_sigmas', 'safety_checker']
+  it.each(['', ' ', 'null', 'undefined', 'NULL'])(
+    'takes each field that a form sends as %j as left out',
+    async (nothing) => {
+      const here = world()
+      const empty = Object.fromEntries(
+        [...numbers, ...words, 'seed', 'webhook'].map((field) => [field, nothing]),
+      )
+
+      const response = await post(here, { ...REQUIRED, ...empty })
+
+      expect(response.status).toBe(202)
+      expect(here.provider.submissions).toMatchObject([{ request: DEFAULTS }])
+    },
+  )
+
+  it.each([
+    ['yes', ['yes', 'Yes', ' YES ', 'y', 'true', 'True', 't', 'on', '1', 1, true]],
+    ['no', ['no', 'No', ' NO ', 'n', 'false', 'False', 'f', 'off', '0', 0, false]],
+  ])('takes %s in every way that forms have', async (word, ways) => {
+    const here = world()
+
+    for (const way of ways)
+      await post(here, { ...REQUIRED, safety_checker: way, use_karras_sigmas: way })
+
+    expect(here.provider.submissions).toHaveLength(ways.length)
+    for (const { request } of here.provider.submissions)
+      expect(request).toMatchObject({ safety_checker: word, use_karras_sigmas: word })
+  })
+
+  it.each([
+    ['strength', '.5', 0.5],
+    ['strength', '1.', 1],
+    ['guidance_scale', '+7.5', 7.5],
+    ['width', '+1024', 1024],
+  ])('takes %s %j as the number %d', async (field, given, number) => {
+    const here = world()
+
+    await post(here, { ...REQUIRED, [field]: given })
+
+    expect(here.provider.submissions).toMatchObject([{ request: { [field]: number } }])
+  })
+
+  it.each([
+    ['prompt', 'a cat \ud83d', 'a cat \ufffd'],
+    ['negative_prompt', '\ude00 dogs', '\ufffd dogs'],
+    ['model_id', 'pony\ud83d\ud83d\ude00', 'pony\ufffd\u{1f600}'],
+    ['scheduler', '\udfff', '\ufffd'],
+  ])('makes %s %j well-formed, once, on entry', async (field, given, normalised) => {
+    const here = world()
+
+    const response = await post(here, { ...REQUIRED, [field]: given })
+
+    expect(await response.json()).toMatchObject({ parameters: { [field]: normalised } })
+    expect(here.provider.submissions).toMatchObject([{ request: { [field]: normalised } }])
+  })
+
+  it('keeps an escaped backslash before what looks like half a character', async () => {
+    const here = world()
+
+    await post(here, { ...REQUIRED, prompt: '\\ud83d \\\\ud83d' })
+
+    expect(here.provider.submissions).toMatchObject([{ request: { prompt: '\\ud83d \\\\ud83d' } }])
+  })
+
+  it.each([
     ['key', 'your_api_key'],
     ['key', null],
     ['key', 12],
@@ -97,6 +187,7 @@ describe('A parameter of POST /v1/generations', () => {
     ['video_001', 'video_001'],
     [12, '12'],
     ['', ''],
+    ['half \ud83d', 'half \ufffd'],
   ])(
     'keeps the track_id %j of the caller as client_track_id, and sends its own',
     async (given, kept) => {
@@ -112,6 +203,19 @@ describe('A parameter of POST /v1/generations', () => {
       expect(here.provider.submissions.map(({ trackId }) => trackId)).toEqual([id])
     },
   )
+
+  it.each([
+    '1187654321098765432',
+    '-1187654321098765433',
+    '340282366920938463463374607431768211455',
+  ])('keeps every digit of the track_id %s, as a number too', async (digits) => {
+    const here = world()
+    const body = JSON.stringify(REQUIRED).replace(/\}$/u, `,"track_id":${digits}}`)
+
+    const response = await post(here, body)
+
+    expect(await response.json()).toMatchObject({ client_track_id: digits })
+  })
 
   it("drops the caller's key: it is neither kept nor sent", async () => {
     const here = world()
@@ -134,7 +238,6 @@ describe('A parameter of POST /v1/generations', () => {
     ['width', 1032, side],
     ['width', 100, side],
     ['width', 512.5, side],
-    ['width', '', side],
     ['width', '512px', side],
     ['width', '0x200', side],
     ['width', true, side],
@@ -157,11 +260,14 @@ describe('A parameter of POST /v1/generations', () => {
     ['clip_skip', 5, 'expected a whole number from 1 to 4'],
     ['seed', 1.5, 'expected a whole number or null'],
     ['seed', 'random', 'expected a whole number or null'],
-    ['seed', 2 ** 60, 'expected a whole number or null'],
-    ['use_karras_sigmas', 'true', yesNo],
-    ['use_karras_sigmas', 1, yesNo],
-    ['safety_checker', 'YES', yesNo],
     ['safety_checker', {}, yesNo],
+    ['safety_checker', 2, yesNo],
+    ['safety_checker', 'yes please', yesNo],
+    ['use_karras_sigmas', 'on off', yesNo],
+    ['use_karras_sigmas', ['yes'], yesNo],
+    ['seed', '1'.repeat(40), 'expected a whole number or null'],
+    ['seed', '0x10', 'expected a whole number or null'],
+    ['seed', true, 'expected a whole number or null'],
     ['scheduler', 5, 'expected a string'],
     ['algorithm_type', ['sde'], 'expected a string'],
     ['prompt', 5, 'expected a string or null'],
@@ -178,11 +284,6 @@ describe('A parameter of POST /v1/generations', () => {
     [
       'webhook',
       'https://example.com/hook',
-      'expected null: this service takes the callback itself, and calls no webhook of yours yet',
-    ],
-    [
-      'webhook',
-      '',
       'expected null: this service takes the callback itself, and calls no webhook of yours yet',
     ],
     ['track_id', true, 'expected a string or null'],

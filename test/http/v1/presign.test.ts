@@ -90,7 +90,7 @@ describe('the image door with IMAGE_DELIVERY=presign', () => {
   it('signs nothing for who has no token, may not read, or asks for what is not there', async () => {
     const here = presigning()
     const presign = signs(here)
-    const lost = await succeeded(here, { output: ['ftp://cdn.example.net/a.png'] })
+    const lost = await succeeded(here, { output: ['http://cdn.example.net/a.png'] })
     here.provider.knows({ status: 'success', output: [] })
     await reconcileDue(here.deps, 10)
     const { url } = await archived(here)

@@ -1,5 +1,4 @@
 import {
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -9,15 +8,14 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { LedgerForeign } from '../../../src/ledger/driver/foreign.node.ts'
 import { LedgerMissing, openSqlite, readSqlite } from '../../../src/ledger/driver/sqlite.node.ts'
-
-const ROOT = join(import.meta.dirname, '../../..')
+import { olderMigrations } from '../../support/older-migrations.ts'
 
 function place() {
   const folder = mkdtempSync(join(tmpdir(), 'afterimage-'))
@@ -31,20 +29,6 @@ async function ledger(change: (database: Database.Database) => void = () => unde
   await openSqlite(path).close()
   const database = new Database(path)
   change(database)
-  database.close()
-  return path
-}
-
-/** A ledger of the first version. */
-function olderLedger() {
-  const path = place()
-  const folder = `${path}.migrations`
-  cpSync(join(ROOT, 'migrations'), folder, { recursive: true })
-  const journal = join(folder, 'meta/_journal.json')
-  const { entries, ...rest } = JSON.parse(readFileSync(journal, 'utf8')) as { entries: unknown[] }
-  writeFileSync(journal, JSON.stringify({ ...rest, entries: entries.slice(0, 1) }))
-  const database = new Database(path)
-  migrate(drizzle(database), { migrationsFolder: folder })
   database.close()
   return path
 }
@@ -150,7 +134,10 @@ describe('A database', () => {
   })
 
   it('that an older version made is changed by the service, and then read', async () => {
-    const path = olderLedger()
+    const path = place()
+    const database = new Database(path)
+    migrate(drizzle(database), { migrationsFolder: olderMigrations(dirname(path)) })
+    database.close()
 
     expect(await refusal(() => readSqlite(path))).toMatch(/was made by an older version/u)
     await openSqlite(path).close()

@@ -6,6 +6,7 @@ import { startSimulator, type Simulator } from '../../../src/simulator/simulator
 import { sha256 } from '../../support/world.ts'
 import {
   ask,
+  inpaint,
   isSettled,
   type Shown,
   shown,
@@ -221,6 +222,44 @@ describe('the clock alone, where every wake is lost', () => {
     })
     expect(generation).toMatchObject({ status: 'succeeded', archive_status: 'archived' })
     expect(await timeline(worker, id, 'callback')).toEqual([])
+  })
+})
+
+describe('a submission inside workerd', () => {
+  it('is inflated, keeps every digit of its numbers, and held where a page answers', async () => {
+    const asked: string[] = []
+    const wall = await serve((request, response) => {
+      request.setEncoding('utf8').on('data', (text: string) => asked.push(text))
+      request.on('end', () => response.writeHead(404).end('<h1>Not Found</h1>'))
+    })
+    const home = await newHome()
+    const worker = await start(home, {
+      wakes: false,
+      settings: { MODELSLAB_BASE_URL: `${wall.origin}/api/v6` },
+    })
+    const body = JSON.stringify({ ...inpaint(), seed: 0, track_id: 0 })
+      .replace('"seed":0', '"seed":18446744073709551615')
+      .replace('"track_id":0', '"track_id":1187654321098765432')
+
+    const response = await ask(worker, '/v1/generations', {
+      method: 'POST',
+      headers: { 'content-encoding': 'gzip' },
+      body: gzipSync(body),
+    })
+    const readyz = (await (await ask(worker, '/readyz')).json()) as { provider: string }
+
+    expect(response.status).toBe(202)
+    expect(await response.json()).toMatchObject({
+      status: 'requested',
+      client_track_id: '1187654321098765432',
+      parameters: { seed: '18446744073709551615' },
+    })
+    expect(asked.join('')).toContain('"seed":18446744073709551615')
+    expect(readyz.provider).toMatch(
+      /^down since .*: HTTP 404 at \/api\/v6\/api\/v6\/images\/inpaint$/u,
+    )
+    await worker.kill()
+    await home.remove()
   })
 })
 

@@ -18,6 +18,8 @@ export interface Message {
   proxies: string[] | null
   /** Undefined: the message has no such field. */
   nsfw: boolean | null | undefined
+  /** Links that may show something later. */
+  future: string[]
   providerId: string | null
 }
 
@@ -58,6 +60,11 @@ export interface Story {
   sent: number
   tries: number
   departures: number
+  /** Refusals of its own, and behind whom they put it in line. */
+  refusals: number
+  behind: string | null
+  /** Links of which nobody said yet that they show something. */
+  promised: string[]
   reports: ('flagged' | 'clear' | 'unknown')[]
   pictures: Picture[]
   /** Links that only contradicted so far. */
@@ -76,6 +83,9 @@ export const begun = (id: string, requestedAt: number): Story => ({
   sent: 0,
   tries: 0,
   departures: 0,
+  refusals: 0,
+  behind: null,
+  promised: [],
   reports: [],
   pictures: [],
   suspects: [],
@@ -109,9 +119,26 @@ export const mayBeAsked = (story: Story) =>
   story.providerId !== null &&
   (story.status === 'processing' || story.isFetchOwed || !hasEnded(story))
 
-export function heldBack(story: Story) {
-  if (story.submission === 'out' && story.status === 'requested')
-    Object.assign(story, { submission: 'held', sent: 0 })
+/**
+ * It waits again; each third refusal of its own puts it behind those who are in line by then.
+ */
+export function heldBack(story: Story, isOwn: boolean, all: Story[]) {
+  if (story.submission !== 'out' || story.status !== 'requested') return
+  Object.assign(story, { submission: 'held', sent: 0 })
+  if (!isOwn) return
+  story.refusals += 1
+  if (story.refusals % 3 > 0) return
+  const line = all.filter((one) => one !== story && isHeld(one)).map(placeOf)
+  story.behind = line.toSorted().at(-1) ?? null
+}
+
+const isHeld = ({ status, submission }: Story) => status === 'requested' && submission === 'held'
+const placeOf = ({ behind, id }: Story) => behind ?? id
+
+/** Whether the turn of one comes before that of another. */
+export function goesBefore(one: Story, other: Story) {
+  if (placeOf(one) !== placeOf(other)) return placeOf(one) < placeOf(other)
+  return one.refusals === other.refusals ? one.id < other.id : one.refusals < other.refusals
 }
 
 /** No readable answer came, or nobody lives who would have heard it. */
@@ -124,6 +151,10 @@ export function unanswered(story: Story) {
 export function outOfTime(story: Story, now: number) {
   const isOut = story.status === 'requested' && story.submission === 'out'
   if (hasEnded(story) || isOut || story.requestedAt >= now - DAY_MS) return false
+  // What was promised is tried before.
+  if (story.promised.length > 0 && story.pictures.length === 0) return false
+  if (story.pictures.some(({ state, parked }) => state === 'pending' && !parked)) return false
+  forgetTried(story)
   story.failure =
     story.status === 'requested'
       ? 'rate_limited'
@@ -133,6 +164,21 @@ export function outOfTime(story: Story, now: number) {
   story.status = 'failed'
   story.isFetchOwed = false
   return true
+}
+
+function forgetTried(story: Story) {
+  Object.assign(story, { promised: [], pictures: [] })
+}
+
+/** Links that were only promised are tried, until not long past the deadline. */
+export function tryPromised(story: Story, at: number) {
+  const latest = Math.max(story.requestedAt + DAY_MS, at) + HOUR_MS
+  story.pictures = story.promised.map((url, position) => ({
+    ...pictured('output', position),
+    asked: true,
+    places: [{ url, expiresAt: Math.min(expiryOf(url, at), latest), exhausted: false }],
+  }))
+  story.promised = []
 }
 
 /** A callback that cannot be followed is kept, and the provider is asked instead. */
@@ -150,17 +196,25 @@ export function hear(story: Story, road: Road, message: Message, at: number): st
   const shows = message.outputs.length + (message.proxies ?? []).length > 0 || message.nsfw === true
   if (message.says === 'success' && (shows || story.status === 'succeeded'))
     return hearSuccess(story, road, message, at)
-  return hearProcessing(story, road, message)
+  const decision = hearProcessing(story, road, message)
+  // A success that names no other links has these.
+  const isPromise = message.says === 'success' && message.future.length > 0
+  if (isPromise && !hasEnded(story) && story.pictures.length === 0) tryPromised(story, at)
+  return decision
 }
 
 const verdictOf = ({ nsfw }: Message) =>
   nsfw === true ? 'flagged' : nsfw === false ? 'clear' : 'unknown'
 
-function hearProcessing(story: Story, road: Road, { providerId }: Message) {
-  if (!hasEnded(story)) story.status = 'processing'
+function hearProcessing(story: Story, road: Road, { providerId, future }: Message) {
+  if (!hasEnded(story)) {
+    story.status = 'processing'
+    if (future.length > 0) story.promised = future
+  }
   story.providerId ??= providerId
   // "Not yet" is an answer to whoever asked for fresh links of an old result.
-  if (road === 'fetch' && story.pictures.some(({ parked }) => parked)) answered(story)
+  const isAnswer = hasEnded(story) && story.pictures.some(({ parked }) => parked)
+  if (road === 'fetch' && isAnswer) answered(story)
   return 'processing'
 }
 
@@ -170,6 +224,7 @@ function hearFailure(story: Story, road: Road, { providerId }: Message) {
     if (road === 'fetch') answered(story)
     return endedByTime(story) ? 'late' : 'duplicate'
   }
+  forgetTried(story)
   story.status = 'failed'
   story.failure = road === 'reply' ? 'provider_refused' : 'provider_failed'
   story.providerId ??= providerId
@@ -206,6 +261,7 @@ interface Link {
 function hearSuccess(story: Story, road: Road, message: Message, at: number) {
   const isFirst = story.status !== 'succeeded'
   const wasLate = endedByTime(story)
+  if (isFirst) forgetTried(story)
   const links = located(story, road, message)
   const strange = links.filter(({ position }) => position === null)
   if (isFirst) Object.assign(story, { status: 'succeeded', failure: null })
@@ -412,8 +468,10 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
   const patience = what === 'not stored' ? DAY_MS : 0
   place.exhausted = what === 'refused' || place.expiresAt + patience <= at
   if (picture.places.some(({ exhausted }) => !exhausted)) return
-  if (picture.hasShortCopy) archive(picture, url, true)
-  else if (story.providerId === null || picture.asked) picture.state = 'lost'
+  if (picture.hasShortCopy) {
+    archive(picture, url, true)
+    hasPicture(story)
+  } else if (story.providerId === null || picture.asked) picture.state = 'lost'
   else {
     Object.assign(picture, { parked: true, asked: true })
     story.isFetchOwed = true
@@ -421,10 +479,19 @@ export function tried(story: Story, picture: Picture, url: string, what: Downloa
 }
 
 /** One download serves every picture that was offered the same link. */
-export function cameHome({ pictures }: Story, url: string) {
-  for (const picture of pictures)
+export function cameHome(story: Story, url: string) {
+  for (const picture of story.pictures)
     if (picture.state === 'pending' && picture.places.some((one) => one.url === url))
       archive(picture, url, false)
+  hasPicture(story)
+}
+
+/** What was only promised is a result once it shows something. */
+function hasPicture(story: Story) {
+  const shows = story.pictures.some(({ state }) => state === 'archived')
+  if (hasEnded(story) || !shows) return
+  Object.assign(story, { status: 'succeeded', promised: [] })
+  owe(story)
 }
 
 /**

@@ -285,7 +285,7 @@ class Play {
     if (result === 'page') return Promise.resolve(readFetch(502, '<h1>Bad Gateway</h1>', null))
     if (result === 'full')
       return Promise.resolve(
-        readFetch(429, '{"status":"error","message":"Rate limit exceeded."}', '30'),
+        readFetch(429, '{"status":"error","message":"Rate limit exceeded."}', 30),
       )
     return Promise.resolve(readFetch(200, textOf(story.id, result), null))
   }
@@ -423,6 +423,9 @@ class Play {
       for (const story of this.stories.values())
         if (model.outOfTime(story, this.here.clock.now)) this.touched.add(story.id)
     },
+    'promise.writeTried': ([{ id }], begun) => {
+      if (begun) model.tryPromised(this.story(id), this.here.clock.now)
+    },
     'retry.write': ([id, , now]) => model.retried(this.story(id), now),
   }
 
@@ -443,7 +446,8 @@ class Play {
     const others = [...this.stories.values()].filter((one) => one !== story && model.waits(one))
     this.claim(model.waits(story), `${id} was sent and did not wait`)
     this.claim(
-      others.every((other) => id < other.id) || story.requestedAt > this.here.clock.now,
+      others.every((other) => model.goesBefore(story, other)) ||
+        story.requestedAt > this.here.clock.now,
       `${id} was sent before its turn`,
     )
     this.claim(!this.isClosed(), `${id} was sent too early`)
@@ -451,10 +455,10 @@ class Play {
     story.departures += 1
   }
 
-  private noteRefused([id, { full }]: Parameters<Calls['held.writeRefusal']>) {
+  private noteRefused([id, { full, isOwn }]: Parameters<Calls['held.writeRefusal']>) {
     const story = this.story(id)
     if (story.status !== 'requested') return
-    model.heldBack(story)
+    model.heldBack(story, isOwn, [...this.stories.values()])
     if (full)
       this.closedUntil = Math.max(
         this.isClosed() ? this.closedUntil : 0,

@@ -1,4 +1,5 @@
 import type { Step, Told } from './steps.ts'
+import { PROCESSING } from './wire.ts'
 
 const success = (more: Partial<Told>): Told => ({
   says: 'success',
@@ -107,5 +108,39 @@ export const seeds: Record<string, Step[]> = {
     { do: 'retry', of: 0 },
     knows(success({})),
     pass(1),
+  ],
+  'links that were only promised are tried at the deadline': [
+    submission,
+    callback({ ...PROCESSING, future: ['a', 'b'] }),
+    { do: 'page', link: 'a', page: 'absent' },
+    pass(90_000, 3),
+    pass(3700, 4),
+  ],
+  'what was promised and dead gives way to a success that names it': [
+    submission,
+    { do: 'page', link: 'a?dead', page: 'absent' },
+    callback(success({ outputs: [], future: ['a?dead'] })),
+    pass(1, 2),
+    { do: 'page', link: 'a?dead', page: 'whole' },
+    callback(success({ outputs: ['a?dead'] })),
+    pass(1, 2),
+  ],
+  'what was promised and retried in vain ends at the deadline': [
+    submission,
+    callback(success({ outputs: [], future: ['a?dead'] })),
+    { do: 'page', link: 'a?dead', page: 'absent' },
+    pass(1, 2),
+    { do: 'retry', of: 0 },
+    pass(1, 2),
+    pass(90_000, 3),
+  ],
+  'a request that a wall refuses three times stands behind the next': [
+    { do: 'submit', replies: ['wall', 'wall', 'wall', 'wall'], key: null },
+    { do: 'submit', replies: [], key: null },
+    pass(12),
+    pass(40),
+    pass(40),
+    pass(40),
+    pass(40),
   ],
 }

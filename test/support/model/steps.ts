@@ -14,6 +14,8 @@ export interface Told {
   outputs: LinkName[]
   proxies: LinkName[] | null
   nsfw: boolean | null | undefined
+  /** Links that are only promised. */
+  future?: LinkName[]
   hasId: boolean
   n: number
 }
@@ -23,7 +25,7 @@ export type Body = Told | { noise: (typeof NOISES)[number]; n: number }
 
 /** Replies that say nothing, or that nothing was accepted. */
 const SILENCES = ['lost', 'page', 'odd', 'cut'] as const
-const REFUSALS = ['full', 'limited', 'not there'] as const
+const REFUSALS = ['full', 'limited', 'not there', 'wall'] as const
 export type Reply = Told | (typeof SILENCES)[number] | (typeof REFUSALS)[number] | 'hesitates'
 export type Result = Told | 'page' | 'full'
 
@@ -46,6 +48,7 @@ const DEATHS = [
   'archive.writeFailed',
   'reconcile.claim',
   'expire.writeExpired',
+  'promise.writeTried',
   'retry.write',
   'record.writeRecorded',
 ] as const
@@ -92,11 +95,13 @@ const proxies: fc.Arbitrary<LinkName[] | null> = fc.oneof(
   fc.constantFrom<LinkName[] | null>(null, [], ['m'], ['m', 'n']),
   fc.constantFrom<LinkName[]>(['a'], ['n'], ['m?dead'], ['a?dead'], ['b', 'm']),
 )
+const future = fc.constantFrom<LinkName[]>([], [], ['a'], ['b', 'a?soon'], ['a?dead'], ['a', 'a'])
 const success = fc.record({
   says: fc.constant('success' as const),
   outputs,
   proxies,
   nsfw: fc.constantFrom(true, false, null, undefined),
+  future,
   hasId: fc.boolean(),
   n: fc.nat(2),
 })
@@ -105,6 +110,7 @@ const other = fc.record({
   outputs: fc.constant<LinkName[]>([]),
   proxies: fc.constant(null),
   nsfw: fc.constantFrom(true, false, undefined, undefined),
+  future,
   hasId: fc.boolean(),
   n: fc.nat(2),
 })

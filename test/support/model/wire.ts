@@ -41,18 +41,20 @@ export function linkIn(url: string) {
   return (query === undefined ? nameIn(url) : `${nameIn(url)}?${query}`) as LinkName
 }
 
-export function messageOf(id: string, { says, outputs, proxies, nsfw, hasId }: Told): Message {
+export function messageOf(id: string, told: Told): Message {
+  const { says, outputs, proxies, nsfw, future = [], hasId } = told
   return {
     says,
     outputs: outputs.map((link) => urlOf(id, link)),
     proxies: proxies && proxies.map((link) => urlOf(id, link)),
     nsfw,
+    future: future.map((link) => urlOf(id, link)),
     providerId: hasId ? `p-${id}` : null,
   }
 }
 
 export function textOf(id: string, told: Told) {
-  const { says, outputs, proxies, nsfw, providerId } = messageOf(id, told)
+  const { says, outputs, proxies, nsfw, future, providerId } = messageOf(id, told)
   return JSON.stringify({
     status: says,
     id: providerId ?? '',
@@ -60,6 +62,7 @@ export function textOf(id: string, told: Told) {
     ...(says === 'failed' ? { message: 'Failed, Try Again' } : { output: outputs }),
     ...(proxies && { proxy_links: proxies }),
     ...(nsfw !== undefined && { nsfw_content_detected: nsfw }),
+    ...(future.length > 0 && { future_links: future }),
     n: told.n,
   })
 }
@@ -82,7 +85,7 @@ export function answerOf(reply: Exclude<Reply, Told | 'hesitates'>): Answer {
   const message = 'Rate limit exceeded. Maximum 5 queued requests allowed.'
   switch (reply) {
     case 'full':
-      return readReply(429, '', String(FULL_SECONDS))
+      return readReply(429, '', FULL_SECONDS)
     case 'limited':
       return readReply(
         200,
@@ -94,8 +97,11 @@ export function answerOf(reply: Exclude<Reply, Told | 'hesitates'>): Answer {
         status: 'held',
         retryAfterSeconds: null,
         full: false,
+        unsent: true,
         reason: 'connect ECONNREFUSED',
       }
+    case 'wall':
+      return readReply(403, '<h1>Just a moment…</h1>', null)
     case 'lost':
       return { status: 'unreadable', reason: 'The operation was aborted due to timeout' }
     case 'page':
