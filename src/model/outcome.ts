@@ -56,7 +56,7 @@ export type Reply =
   | ({ status: 'unreadable'; reason: string } & Answer)
 
 interface Answer {
-  /** HTTP status and path of what was answered instead, as anybody may read it. */
+  /** HTTP status and path of what was answered instead; neither is a secret. */
   answer?: string
 }
 
